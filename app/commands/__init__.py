@@ -1,0 +1,1 @@
+"""Operator verbs, one module per subject."""

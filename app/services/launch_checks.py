@@ -1,0 +1,240 @@
+"""What stands in the way of a start: each check with its state, its sentence, and where to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import select, text
+
+from app.core.extensions import db
+from app.domain.calendar_settings import describe
+from app.domain.personalisation import KNOWN_VARIABLES, TemplateError, compile_template
+from app.domain.working_time import next_open
+from app.models import Campaign, CampaignSender, Client, Mailbox, Step
+from app.queries import campaigns as reading
+from app.queries.campaign_calendars import calendar_of, own_hours, through
+from app.queries.campaign_people import explain
+from app.services.campaign_shape import text_problems
+from app.services.forecast import Forecast
+
+NAMED = 20
+_ALWAYS = {"sender_name", "sender_first_name", "sender_email", "client_name", "unsubscribe_url", "email"}
+
+
+class CheckState(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    BLOCKING = "blocking"
+
+
+@dataclass(frozen=True)
+class Check:
+    """``key`` names the check; ``fix`` where to mend it: steps, schedule, senders, people, client, mailboxes, operator or "".
+
+    ``step_id``: the step at fault. ``clocks``: for an empty intersection, (whose, its hours as a line) of both.
+    """
+
+    key: str
+    state: CheckState
+    sentence: str
+    fix: str = ""
+    step_id: int | None = None
+    clocks: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class SkippedGroup:
+    """Leads that would not be written to: a reason code, its sentence, how many, the first of them (lead id, name)."""
+
+    reason: str
+    text: str
+    count: int
+    who: tuple[tuple[int, str], ...] = ()
+
+
+OK, WARN, BLOCKING = CheckState.OK, CheckState.WARN, CheckState.BLOCKING
+
+
+def all_checks(
+    campaign: Campaign, ahead: Forecast | None, leads: int, skipped: Iterable[SkippedGroup], public_url: str, now: datetime
+) -> Iterator[Check]:
+    """Every check in the order of the page; without a forecast those of speed are left out."""
+    steps = reading.steps(campaign.client_id, campaign.id)
+    yield from _steps(steps)
+    yield from _senders(campaign)
+    yield from _hours(campaign, now)
+    yield from _people(leads, skipped)
+    if ahead is not None:
+        yield from _capacity(steps, ahead, leads)
+    yield from _leaving(campaign, public_url)
+
+
+def _steps(steps: list[Step]) -> Iterator[Check]:
+    faults = list(_faulty(steps))
+    if not steps:
+        yield Check("steps", BLOCKING, "There is no message yet. Write the first one.", "steps")
+    elif not steps[0].subject.strip():
+        yield Check("subject", BLOCKING, "The first message has no subject.", "steps", steps[0].id)
+    yield from faults
+    if steps and steps[0].subject.strip() and not faults:
+        count = "1 message" if len(steps) == 1 else f"{len(steps)} messages"
+        yield Check("steps", OK, f"{count}, all texts can be used.", "steps")
+
+
+def _faulty(steps: list[Step]) -> Iterator[Check]:
+    for number, step in enumerate(steps, 1):
+        if not step.text.strip() and not step.html.strip():
+            yield Check("text", BLOCKING, f"Message {number} has no text.", "steps", step.id)
+        for name in ("subject", "text", "html"):
+            for problem in text_problems(name, getattr(step, name)):
+                where = f"Message {number}, {name}, line {problem.line}, column {problem.column}"
+                yield Check("template", BLOCKING, f"{where}: {problem.message}", "steps", step.id)
+
+
+def _chosen(campaign: Campaign) -> list[Mailbox]:
+    joined = select(Mailbox).join(CampaignSender, CampaignSender.sender_id == Mailbox.id)
+    chosen = joined.where(CampaignSender.campaign_id == campaign.id, Mailbox.deleted_at.is_(None))
+    return list(db.session.scalars(chosen.order_by(CampaignSender.position, Mailbox.id)))
+
+
+def _senders(campaign: Campaign) -> Iterator[Check]:
+    mailboxes = _chosen(campaign)
+    active = [mailbox for mailbox in mailboxes if mailbox.status == "active"]
+    if not mailboxes:
+        yield Check("senders", BLOCKING, "No mailbox is chosen. Choose at least one.", "senders")
+    elif not active:
+        yield Check("senders", BLOCKING, "None of the chosen mailboxes is active. Verify or resume one.", "mailboxes")
+    else:
+        yield Check("senders", OK, f"{len(active)} of {len(mailboxes)} chosen mailboxes can send.", "senders")
+    for mailbox in mailboxes:
+        if mailbox.status != "active" and active:
+            words = {"connecting": "is not verified yet", "paused": "is paused", "auth_failed": "cannot log in"}
+            sentence = f"{mailbox.address} {words.get(mailbox.status, mailbox.status)}; its leads wait."
+            yield Check("sender", WARN, sentence, "mailboxes")
+
+
+def _hours(campaign: Campaign, now: datetime) -> Iterator[Check]:
+    calendar = calendar_of(campaign)
+    if calendar is None or next_open(calendar, now) is None:
+        yield Check("hours", BLOCKING, "The campaign's hours never open. Paint at least one window.", "schedule")
+        return
+    empty = False
+    for mailbox in _chosen(campaign):
+        own = own_hours(mailbox)
+        if own is not None and next_open(through(calendar, mailbox), now) is None:
+            empty = True
+            clocks = (("The campaign", describe(calendar)), (mailbox.address, describe(own)))
+            sentence = f"{mailbox.address} is never open at the campaign's hours: nothing could leave through it."
+            yield Check("hours", BLOCKING, sentence, "schedule", clocks=clocks)
+    if not empty:
+        yield Check("hours", OK, describe(calendar), "schedule")
+
+
+def _people(leads: int, skipped: Iterable[SkippedGroup]) -> Iterator[Check]:
+    if leads == 0:
+        yield Check("people", BLOCKING, "Nobody would be written to. Add leads.", "people")
+    else:
+        yield Check("people", OK, "1 lead starts." if leads == 1 else f"{leads} leads start.", "people")
+    for group in skipped:
+        yield Check(f"skipped_{group.reason}", WARN, f"{group.count} × {group.text}", "people")
+
+
+def _capacity(steps: list[Step], ahead: Forecast, leads: int) -> Iterator[Check]:
+    """Follow-ups come first in a queue by age: where caps are small, each lead's next message comes later than its delay says."""
+    planned = leads * len(steps)
+    if not planned or ahead.first_at is None:
+        return
+    sent = sum(ahead.totals)
+    if ahead.beyond and sent < planned:
+        sentence = (
+            f"In the next {len(ahead.days)} days {sent} of {planned} messages can leave; follow-ups will come later than their delays. "
+            "Raise the caps or choose more mailboxes to be faster."
+        )
+        yield Check("capacity", WARN if len(ahead.days) >= 14 else OK, sentence, "senders")
+
+
+def _leaving(campaign: Campaign, public_url: str) -> Iterator[Check]:
+    address = db.session.execute(select(Client.postal_address).where(Client.id == campaign.client_id)).scalar_one()
+    if not address.strip():
+        sentence = "The client has no postal address; the law asks for one in every message."
+        yield Check("postal_address", BLOCKING, sentence, "client")
+    if public_url:
+        yield Check("way_out", OK, "Every message carries a link to unsubscribe.", "steps")
+    else:
+        sentence = "This installation has no public address: messages can be left by mail and by answering only, not by a link."
+        yield Check("way_out", WARN, sentence, "operator")
+
+
+# Who would not be written to. The first reason of each lead counts.
+_SKIPPED = """
+SELECT reason, count(*) AS n, (array_agg(lead_id ORDER BY id))[1:20] AS leads, (array_agg(name ORDER BY id))[1:20] AS names FROM (
+  SELECT e.id, e.lead_id, coalesce(nullif(trim(l.first_name || ' ' || l.last_name), ''), l.email, '') AS name, CASE
+    WHEN EXISTS (SELECT 1 FROM global_suppressions g WHERE g.email_key = l.email_key) THEN 'suppressed_global'
+    WHEN EXISTS (SELECT 1 FROM suppressions p WHERE p.client_id = e.client_id AND p.email_key = l.email_key) THEN 'suppressed_client'
+    WHEN l.bounced_at IS NOT NULL THEN 'bounced'
+    WHEN l.email_key IS NULL THEN 'needs_attention_address'
+    WHEN {missing} THEN 'needs_attention_variable' END AS reason
+  FROM enrollments e JOIN leads l ON l.id = e.lead_id
+  WHERE e.campaign_id = :campaign AND e.client_id = :client
+    AND e.status IN ('waiting', 'in_flight', 'needs_attention', 'held', 'paused')) x
+WHERE reason IS NOT NULL GROUP BY reason ORDER BY n DESC, reason
+"""
+
+
+def skipped_leads(campaign: Campaign) -> list[SkippedGroup]:
+    """Leads of the campaign that would not be written to (or, for a missing value, wait for a person), most frequent first."""
+    needed = _needed(reading.steps(campaign.client_id, campaign.id))
+    tests, values = _missing_any(needed)
+    rows = db.session.execute(
+        text(_SKIPPED.replace("{missing}", tests)), {"campaign": campaign.id, "client": campaign.client_id, **values}
+    )
+    groups = []
+    for row in rows:
+        sentence = explain(row.reason).text
+        if row.reason == "needs_attention_variable":
+            sentence = f"A value for the text is missing ({', '.join(needed)})."
+        groups.append(SkippedGroup(row.reason, sentence, row.n, tuple(zip(row.leads, row.names, strict=True))))
+    return groups
+
+
+def _needed(steps: list[Step]) -> list[str]:
+    """Variables without which some lead could not be written to."""
+    names: dict[str, None] = {}
+    for step in steps:
+        for kind, source in (("subject", step.subject), ("text", step.text), ("html", step.html)):
+            try:
+                required = compile_template(source, kind).required
+            except TemplateError:
+                continue
+            names.update(dict.fromkeys(name for name in required if name not in _ALWAYS))
+    return list(names)
+
+
+def _missing_any(names: list[str]) -> tuple[str, dict[str, Any]]:
+    """An SQL test that one of these values is missing; custom names travel as parameters."""
+    columns = {variable.name for variable in KNOWN_VARIABLES} - _ALWAYS
+    tests: list[str] = []
+    values: dict[str, Any] = {}
+    for place, name in enumerate(names):
+        if name in columns:
+            tests.append(f"coalesce(trim(l.{name}), '') = ''")
+        else:
+            values[f"v{place}"] = name
+            tests.append(
+                "NOT EXISTS (SELECT 1 FROM jsonb_each_text(l.custom) kv WHERE trim(kv.value) <> ''"
+                f" AND regexp_replace(lower(trim(kv.key)), '[ .-]+', '_', 'g') = :v{place})"
+            )
+    return (" OR ".join(tests) or "false"), values
+
+
+def going(campaign: Campaign, skipped: Iterable[SkippedGroup]) -> int:
+    """How many leads would start."""
+    active = text(
+        "SELECT count(*) FROM enrollments WHERE campaign_id = :id"
+        " AND status IN ('waiting', 'in_flight', 'needs_attention', 'held', 'paused')"
+    )
+    return int(db.session.execute(active, {"id": campaign.id}).scalar_one()) - sum(group.count for group in skipped)

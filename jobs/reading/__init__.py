@@ -1,0 +1,1 @@
+"""The resident reading engine: one asyncio loop with the connections, one thread with the ledger."""

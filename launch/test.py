@@ -1,0 +1,263 @@
+"""bin/test, second half: what the suite needs from the machine, one pair of servers, the checks, the tests.
+
+Without arguments the whole suite; `--quick` leaves out what is slow or thorough, needs a browser or kills processes (≤ 3 minutes);
+everything else is handed to pytest (then only those tests run, without the checks). A whole run has three rounds: ordinary and
+`slow` tests on several workers; then three lanes beside each other, for they wait more than they work: `browser`, `serial`, and
+`kill`, which gives way to the others; then what is `timed`, with nothing beside it. The last line is pytest's, added up.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from launch import unpacked
+from launch.errors import LaunchError
+from launch.servers import running_pair
+from launch.setup import BEGAN, ROOT, say
+
+NOTHING_COLLECTED = 5
+Round = tuple[tuple[str, ...], ...]
+ALONE = "serial or browser or kill or timed"
+WORKERS = "3"  # one more than the cores of a small machine: tests also wait for servers and clocks
+LEFT_OUT_QUICK = "slow or browser or kill or thorough"
+KILLING = "kill and not (browser or timed)"
+GIVING_WAY = ("nice", "-n", "5")  # what takes what the lanes beside it leave
+CHECKS = (
+    ("ruff", "check", "."),
+    ("mypy",),
+    ("lint-imports",),
+)
+
+
+@dataclass(frozen=True)
+class Need:
+    """A program the suite uses: where it may lie, the Debian packages that bring it, what is not tested without it."""
+
+    programs: tuple[str, ...]
+    packages: tuple[str, ...]
+    without: str
+    unpacked: bool = False  # not installed, as it excludes another need: see launch/unpacked.py
+
+    def found(self) -> bool:
+        if self.unpacked:
+            return all(unpacked.program(program).exists() for program in self.programs)
+        places = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/sbin", "/usr/lib/dovecot"]
+        return any(shutil.which(program, path=os.pathsep.join(places)) for program in self.programs)
+
+
+WORDS = {"error": "errors", "warning": "warnings"}
+NEEDS = (
+    Need(("chromium", "chromium-browser", "google-chrome"), ("chromium", "fonts-liberation"), "the browser journeys"),
+    Need(("dovecot",), ("dovecot-imapd", "dovecot-lmtpd"), "reading from a real IMAP server"),
+    Need(("postfix",), ("postfix",), "handing mail to a real SMTP server"),
+    Need(("exim4", "smtpd"), ("exim4-daemon-light", "opensmtpd"), "what three mail servers read in hostile headers", unpacked=True),
+)
+
+
+KILLS = "2000"  # how many sending processes the whole suite kills; a single test run by hand kills fewer
+SIZES = {  # of what else the whole suite repeats by the thousand; docs/reliability.md says what the full sizes are
+    "EMBERPOST_CALENDAR": "zone", "EMBERPOST_RACES": "20000", "EMBERPOST_CAP_MAILBOXES": "60", "EMBERPOST_START_STOPS": "100", "EMBERPOST_ORDERS": "1000",
+    "EMBERPOST_FUZZ": "1000", "EMBERPOST_EVENTS": "1000", "EMBERPOST_INGEST_KILLS": "24",
+    "EMBERPOST_API_EXAMPLES": "200",
+}  # fmt: skip
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def may_install() -> bool:
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def install(packages: list[str]) -> bool:
+    """Install Debian packages without starting any of their services."""
+    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    policy = Path("/usr/sbin/policy-rc.d")
+    ours = not policy.exists()
+    if ours:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    try:
+        for words in (("install", "-y", "-qq", "--no-install-recommends", *packages), ("update", "-qq")):
+            done = subprocess.run(("apt-get", *words), env=quiet, capture_output=True, text=True, check=False)
+            if done.returncode == 0 and words[0] == "install":
+                return True
+        last = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
+        done = subprocess.run(last, env=quiet, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(done.stderr.strip()[-800:], file=sys.stderr)
+        return done.returncode == 0
+    finally:
+        if ours:
+            policy.unlink(missing_ok=True)
+
+
+def provide(needs: tuple[Need, ...]) -> list[Need]:
+    """Install what is missing where we may; returns what is still missing, loudly."""
+    missing = [need for need in needs if not need.found()]
+    if missing and may_install():
+        packages = [package for need in missing for package in need.packages if not need.unpacked]
+        beside = [package for need in missing for package in need.packages if need.unpacked]
+        say(f"installing {' '.join(packages + beside)}")
+        if packages:
+            install(packages)
+        if beside:
+            unpacked.unpack(beside)
+        missing = [need for need in missing if not need.found()]
+    for need in missing:
+        words = f"!! {need.programs[0]} is missing: {need.without} will be skipped"
+        print(f"{words} (Debian: apt install {' '.join(need.packages)})", flush=True)
+    return missing
+
+
+def tool(*words: str) -> int:
+    """Run a program of the environment from the project's root; returns its exit code."""
+    program = Path(sys.executable).parent / words[0]
+    return subprocess.run((str(program), *words[1:]), cwd=ROOT, check=False).returncode
+
+
+def checks() -> list[str]:
+    """Style, types, layers: names of those that failed."""
+    failed = []
+    for words in CHECKS:
+        if tool(*words):
+            failed.append(" ".join(words))
+        say(f"{' '.join(words)}: {'failed' if words and ' '.join(words) in failed else 'fine'}")
+    return failed
+
+
+@contextmanager
+def assertions_rewritten() -> Iterator[None]:
+    """pytest rewrites all assertions of a file it sees for the first time: ten seconds' work, which each worker of each round would do
+    for itself. Done once, beside the checks, which leave a core idle, and kept with the bytecode; what is wrong with a file the rounds say.
+    """
+    if _all_seen(ROOT / "tests"):
+        yield
+        return
+    with subprocess.Popen((_pytest(), "--collect-only", "-q"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        yield
+
+
+def _all_seen(folder: Path) -> bool:
+    """Has pytest kept what it made of each of these files as it is now?"""
+
+    def seen(path: Path) -> bool:
+        kept = (path.parent / "__pycache__").glob(f"{path.stem}.*-pytest-*.pyc")
+        return any(one.stat().st_mtime >= path.stat().st_mtime for one in kept)
+
+    return all(map(seen, folder.rglob("test_*.py")))
+
+
+def _pytest() -> str:
+    return str(Path(sys.executable).parent / "pytest")
+
+
+def pytest(summary: Counter[str], *words: str, lane: str = "", aside: IO[str] | None = None) -> int:
+    """Run pytest, add its last line to `summary`, return its exit code; nothing collected is no failure.
+
+    `lane` keeps Redis names of runs beside each other apart; what a run says goes to `aside` where one is given.
+    """
+    command = [*(GIVING_WAY if KILLING in words else ()), _pytest(), *words]
+    if sys.stdout.isatty() and aside is None:
+        command.append("--color=yes")
+    last, around = "", os.environ | {"TEST_LANE": lane}
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace", env=around
+    ) as running:
+        for line in running.stdout or ():
+            print(line, end="", flush=True, file=aside)
+            last = line if line.strip() else last
+    for count, word in re.findall(r"(\d+) ([a-z]+)", re.sub(r"\x1b\[[0-9;]*m", "", last).split(" in ")[0]):
+        summary[WORDS.get(word, word)] += int(count)
+    return 0 if running.returncode == NOTHING_COLLECTED else running.returncode
+
+
+def side_by_side(summary: Counter[str], lanes: Round) -> list[int]:
+    """Run the lanes of one round at the same time; what all but the first say is printed when both have ended."""
+    if len(lanes) == 1:
+        return [pytest(summary, *lanes[0])]
+    with ExitStack() as stack:
+        outputs = [None, *(stack.enter_context(tempfile.TemporaryFile("w+")) for _ in lanes[1:])]
+        pool = stack.enter_context(ThreadPoolExecutor(len(lanes)))
+        began = [pool.submit(pytest, summary, *words, lane=f"lane{number}", aside=output)
+                 for number, (words, output) in enumerate(zip(lanes, outputs, strict=True))]  # fmt: skip
+        codes = [one.result() for one in began]
+        for output in outputs[1:]:
+            assert output is not None
+            output.seek(0)
+            print(output.read(), flush=True)
+    return codes
+
+
+def summary_line(summary: Counter[str]) -> str:
+    words = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors")
+    parts = [f"{summary[word]} {word}" for word in words if summary[word] and word != "deselected"]
+    return f" {', '.join(parts) or 'no tests ran'} in {time.monotonic() - BEGAN:.2f}s ".center(80, "=")
+
+
+def rounds(quick: bool, extra: list[str]) -> list[Round]:
+    """The rounds of a run, one after the other; the pytest calls of one round run beside each other."""
+    if extra:
+        return [((*(("-m", f"not ({LEFT_OUT_QUICK})") if quick else ()), *extra),)]
+    many = ("-q", "-n", WORKERS, "--dist", "worksteal", "-m")
+    if quick:
+        return [((*many, f"not ({LEFT_OUT_QUICK} or serial or timed)"),),
+                (("-q", "-m", f"(serial or timed) and not ({LEFT_OUT_QUICK})"),)]  # fmt: skip
+    return [((*many, f"not ({ALONE})"),),
+            (("-q", "-m", "serial and not (kill or browser or timed)"), ("-q", "-m", "browser"), ("-q", "-m", KILLING)),
+            (("-q", "-m", "timed"),)]  # fmt: skip
+
+
+def run(arguments: list[str]) -> int:
+    os.environ.pop("EMBERPOST_BEGAN_AT", None)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # set in many containers: then each of a hundred processes compiles for itself
+    quick = "--quick" in arguments
+    extra = [word for word in arguments if word != "--quick"]
+    missing = [] if quick else provide(NEEDS)
+    failed = []
+    if not extra:
+        with assertions_rewritten():
+            failed = checks()
+    summary: Counter[str] = Counter()
+    with (
+        tempfile.TemporaryDirectory(prefix="emberpost-test-", ignore_cleanup_errors=True) as folder,
+        running_pair(folder, sync=False) as pair,
+    ):
+        os.environ["TEST_DATABASE_URL"], os.environ["TEST_REDIS_URL"] = pair.database_url, pair.redis_url
+        if not quick and not extra:
+            for name, size in {"EMBERPOST_KILLS": KILLS, **SIZES}.items():
+                os.environ.setdefault(name, size)
+        codes = [code for lanes in rounds(quick, extra) for code in side_by_side(summary, lanes)]
+    if any(codes):
+        failed.append("pytest")
+    elif not summary:
+        failed.append("no test was found: look at the path")
+    if missing and in_ci():
+        failed.append("set-up: " + ", ".join(need.programs[0] for need in missing) + " missing")
+    say(f"{'failed: ' + '; '.join(failed) if failed else 'all passed'}")
+    print(summary_line(summary), flush=True)
+    return 1 if failed else 0
+
+
+def main(arguments: list[str]) -> None:
+    try:
+        code = run(arguments)
+    except LaunchError as problem:
+        sys.exit(f"emberpost: {problem}")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

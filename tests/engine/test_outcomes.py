@@ -1,0 +1,248 @@
+"""What became of an attempt: refusals, ladders, silence, late answers, and who is touched by whose fault."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from app.core.db import transaction
+from app.core.extensions import db
+from app.models import Activity, Delivery, DeliveryAttempt, Suppression, UsageCounter
+from app.services.outbox import failed, outcomes, sweeping, uncertain
+from app.services.outbox.outcomes import Outcome, What
+from app.services.outbox.plain import plain_connection
+from sandbox.mail.faults import Death, Fault, Phase, Point, ScriptedReply
+from tests import factories
+from tests.engine.conftest import fresh, statuses, until
+
+
+def used(action: str = "day", kind: str = "sender") -> int:
+    db.session.rollback()
+    row = db.session.query(UsageCounter).filter_by(scope_kind=kind, action=action).first()
+    return row.used if row else 0
+
+
+BEFORE = (Point.CONNECT, Point.BANNER, Point.EHLO, Point.AUTH, Point.MAIL, Point.RCPT, Point.DATA, Point.GO_AHEAD, Point.BODY)
+
+
+@pytest.mark.parametrize("point", BEFORE, ids=str)
+@pytest.mark.parametrize("death", [Death.CLOSE, Death.RESET], ids=str)
+def test_a_server_that_dies_before_the_dot_leaves_the_row_in_the_queue_and_it_arrives_once(story, engine, mail, point, death):
+    tale = story()
+    mail.fault(Fault(point, death))
+    with engine():
+        until(lambda: sum(mail.hits().values()))
+        until(lambda: statuses().get("queued") == 1 or statuses().get("sent") == 1)
+        db.session.execute(text("UPDATE senders SET backoff_until = NULL"))
+        db.session.commit()
+        until(lambda: statuses().get("sent") == 1)
+    assert len(mail.accepted()) == 1
+    assert fresh(tale.enrollments[0]).status == "waiting"
+    assert used() == 1
+
+
+@pytest.mark.parametrize(
+    ("point", "arrived"), [(Point.DOT_BEFORE, False), (Point.DOT_AFTER, True), (Point.REPLY, True)], ids=str
+)
+def test_a_server_that_dies_after_the_dot_leaves_an_uncertain_row_that_no_timer_sends_again(story, engine, mail, point, arrived):
+    tale = story()
+    mail.fault(Fault(point, Death.RESET))
+    with engine():
+        until(lambda: statuses().get("uncertain") == 1)
+        until(lambda: len(mail.accepted()) == int(arrived), 2)
+    with transaction():
+        sweeping.return_dead_leases(plain_connection())
+        sweeping.show_lost_permits(plain_connection())
+    delivery, walk = fresh(tale.deliveries[0]), fresh(tale.enrollments[0])
+    assert (delivery.status, delivery.reason) == ("uncertain", "previous_uncertain")
+    assert (walk.status, walk.reason) == ("held", "previous_uncertain")
+    assert used() == 1, "it may have arrived, so it counts"
+
+
+def unsure(story, engine, mail):
+    tale = story()
+    mail.fault(Fault(Point.DOT_AFTER, Death.RESET))
+    with engine():
+        until(lambda: statuses().get("uncertain") == 1)
+    return tale
+
+
+def test_a_late_acceptance_turns_uncertain_into_sent_and_the_lead_goes_on(story, engine, mail):
+    tale = unsure(story, engine, mail)
+    delivery = fresh(tale.deliveries[0])
+    with transaction():
+        late = Outcome(delivery.id, delivery.epoch, What.ACCEPTED, code=250, text="2.0.0 at last")
+        outcomes.record(plain_connection(), [late], datetime.now(UTC))
+    delivery, walk = fresh(delivery), fresh(tale.enrollments[0])
+    assert (delivery.status, delivery.evidence["found"], delivery.sent_at) == ("sent", "late_answer", delivery.permit_product_at)
+    assert walk.status == "waiting" and walk.last_step_id == delivery.step_id
+
+
+def test_sent_again_by_a_person_is_a_new_row_and_a_late_acceptance_of_the_old_one_shows_as_a_double(story, engine, mail):
+    tale = unsure(story, engine, mail)
+    old = fresh(tale.deliveries[0])
+    with transaction():
+        number = uncertain.resolve(tale.client.id, old.id, "send_again", by=None)
+    assert (fresh(old).status, old.reason) == ("cancelled", "resent")
+    new = db.session.get(Delivery, number)
+    assert (new.retry_of, new.idempotency_key) == (old.id, f"retry:{old.id}:1")
+    with transaction():
+        late = Outcome(old.id, old.epoch, What.ACCEPTED, code=250, text="2.0.0 at last")
+        outcomes.record(plain_connection(), [late], datetime.now(UTC))
+    assert (fresh(old).status, old.late_accept) == ("cancelled", True)
+    with engine():
+        until(lambda: statuses().get("sent") == 1)
+    assert fresh(new).message_id != old.message_id
+    assert fresh(tale.enrollments[0]).last_step_id == new.step_id
+
+
+def test_a_person_says_it_was_sent(story, engine, mail):
+    tale = unsure(story, engine, mail)
+    user = factories.make_user(tale.client)
+    with transaction():
+        uncertain.resolve(tale.client.id, tale.deliveries[0].id, "was_sent", by=user.id)
+    delivery = fresh(tale.deliveries[0])
+    assert (delivery.status, delivery.resolved_by) == ("sent", user.id)
+    assert fresh(tale.enrollments[0]).status == "waiting"
+    assert db.session.query(Activity).filter_by(kind="message_sent").count() == 1
+
+
+def test_proof_of_absence_sends_the_same_bytes_again_and_gives_the_cap_back(story, engine, mail):
+    tale = story()
+    mail.fault(Fault(Point.DOT_BEFORE, Death.RESET))
+    with engine():
+        until(lambda: statuses().get("uncertain") == 1)
+    before = bytes(fresh(tale.deliveries[0]).mime)
+    with transaction():
+        uncertain.absent(plain_connection(), tale.deliveries[0].id, "test")
+    assert used() == 0
+    with engine():
+        until(lambda: statuses().get("sent") == 1)
+    assert bytes(fresh(tale.deliveries[0]).mime) == before
+    assert [taken.message_id for taken in mail.accepted()] == [tale.deliveries[0].message_id]
+    assert used() == 1
+
+
+def test_a_refused_recipient_fails_the_row_and_the_lead_and_gives_the_counter_back(story, engine, mail):
+    tale = story()
+    mail.script(ScriptedReply(Phase.DOT, "550 5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup"))
+    with engine():
+        until(lambda: statuses().get("failed") == 1)
+    delivery, walk = fresh(tale.deliveries[0]), fresh(tale.enrollments[0])
+    assert (delivery.reason, delivery.reply_code, walk.status) == ("refused", 550, "failed")
+    assert used() == 0 and fresh(tale.mailbox).status == "active"
+
+
+def test_an_address_that_does_not_exist_is_suppressed_for_the_client(story, engine, mail):
+    tale = story()
+    mail.script(ScriptedReply(Phase.RCPT, "550 5.1.1 User unknown"))
+    with engine():
+        until(lambda: statuses().get("failed") == 1)
+    delivery, walk = fresh(tale.deliveries[0]), fresh(tale.enrollments[0])
+    assert (delivery.reason, walk.status, delivery.reply_code) == ("bounced", "bounced", 550)
+    assert db.session.query(Suppression).filter_by(email_key=delivery.email_key, reason="bounced").count() == 1
+    assert fresh(tale.leads[0]).bounced_at is not None
+    assert db.session.query(Activity).filter_by(kind="mail_bounced").count() == 1
+
+
+def test_a_greylisted_recipient_climbs_the_ladder_and_gives_the_counter_back(story, engine, mail):
+    tale = story()
+    mail.script(ScriptedReply(Phase.RCPT, "450 4.2.0 Greylisted, please try again later"))
+    with engine():
+        until(lambda: statuses().get("queued") == 1 and fresh(tale.deliveries[0]).attempts == 1)
+    delivery = fresh(tale.deliveries[0])
+    wait = delivery.due_at - datetime.now(UTC)
+    assert timedelta(minutes=3) < wait <= timedelta(minutes=16)
+    assert delivery.mime is not None, "the bytes never change between attempts"
+    assert used() == 0 and fresh(tale.enrollments[0]).status == "in_flight"
+
+
+def test_the_ladder_ends_after_48_hours(app):
+    client = factories.make_client()
+    mailbox = factories.make_mailbox(client)
+    campaign = factories.make_campaign(client, mailboxes=(mailbox,))
+    lead = factories.make_lead(client)
+    walk = factories.make_enrollment(campaign, lead, mailbox, status="in_flight")
+    now = datetime.now(UTC)
+    delivery = factories.make_delivery(
+        walk, lead, mailbox, status="leased", epoch=7, leased_until=now + timedelta(minutes=1), attempts=8,
+        rendered_at=now - timedelta(hours=47), mime=b"x", message_id="<x@y.test>",
+    )  # fmt: skip
+    with transaction():
+        outcomes.record(plain_connection(), [Outcome(delivery.id, 7, What.LATER, code=450, text="later")], now)
+    assert (fresh(delivery).status, fresh(walk).status) == ("failed", "failed")
+
+
+def test_a_wrong_password_pauses_the_mailbox_and_leaves_every_lead_untouched(story, engine, mail):
+    tale = story(leads=3)
+    mail.script(ScriptedReply(Phase.AUTH, "535 5.7.8 Authentication failed", times=None))
+    with engine():
+        until(lambda: fresh(tale.mailbox).status == "auth_failed")
+        until(lambda: statuses() == {"queued": 3})
+    assert {fresh(row).reason for row in tale.deliveries} == {"sender_auth_failed"}
+    assert {fresh(walk).status for walk in tale.enrollments} == {"in_flight"}
+    assert mail.accepted() == []
+
+
+def test_a_missing_value_holds_the_lead_and_a_correction_sends_the_same_row(story, engine, mail):
+    tale = story(leads=0)
+    delivery = tale.add(lead={"first_name": ""})
+    with engine():
+        until(lambda: fresh(tale.enrollments[0]).status == "needs_attention")
+        walk, row = fresh(tale.enrollments[0]), fresh(delivery)
+        assert (walk.reason, walk.detail) == ("needs_attention_variable", "first_name")
+        assert (row.status, row.reason, row.mime) == ("queued", "needs_attention_variable", None)
+        tale.leads[0].first_name = "Grace"
+        walk.status, walk.reason = "in_flight", None
+        db.session.commit()
+        until(lambda: statuses().get("sent") == 1)
+    assert len(mail.accepted()) == 1
+
+
+def test_five_silences_in_a_row_rest_the_mailbox(story, engine, mail):
+    tale = story(leads=7)
+    mail.fault(Fault(Point.DOT_AFTER, Death.RESET, times=None))
+
+    def rested() -> bool:
+        db.session.execute(text("UPDATE senders SET backoff_until = NULL"))
+        db.session.commit()
+        return fresh(tale.mailbox).status == "paused"
+
+    with engine():
+        until(rested, 20)
+    assert tale.mailbox.status_reason == "circuit_open"
+    assert statuses().get("uncertain", 0) + statuses().get("queued", 0) == 7
+
+
+def test_a_failed_message_is_tried_again_as_a_new_row_or_its_step_is_skipped(story, engine, mail):
+    tale = story(leads=2)
+    mail.script(ScriptedReply(Phase.RCPT, "550 5.1.1 User unknown", times=2))
+    with engine():
+        until(lambda: statuses().get("failed") == 2)
+    first, second = (fresh(row) for row in tale.deliveries)
+    db.session.query(Suppression).delete()
+    db.session.commit()
+    with transaction():
+        failed.try_again(tale.client.id, first.id, by=None)
+    with transaction():
+        failed.skip_step(tale.client.id, second.id, by=None)
+    assert fresh(tale.enrollments[0]).status == "in_flight"
+    walk = fresh(tale.enrollments[1])
+    assert (walk.status, walk.last_step_id, walk.last_sent_at) == ("waiting", second.step_id, None)
+    with engine():
+        until(lambda: statuses().get("sent") == 1)
+
+
+def test_every_attempt_is_a_row_with_its_phase_and_answer(story, engine, mail):
+    tale = story()
+    mail.script(ScriptedReply(Phase.RCPT, "450 4.2.0 Greylisted"))
+    with engine():
+        until(lambda: fresh(tale.deliveries[0]).attempts == 1)
+        db.session.execute(text("UPDATE deliveries SET due_at = now()"))
+        db.session.commit()
+        until(lambda: statuses().get("sent") == 1)
+    tries = db.session.query(DeliveryAttempt).order_by(DeliveryAttempt.epoch).all()
+    assert [(one.epoch, one.phase, one.code) for one in tries] == [(1, "rcpt", 450), (2, "done", 250)]
+    assert tries[0].permitted_at is None and tries[1].permitted_at is not None
