@@ -3,7 +3,8 @@
 Without arguments the whole suite; `--quick` leaves out what is slow or thorough, needs a browser or kills processes (≤ 3 minutes);
 everything else is handed to pytest (then only those tests run, without the checks). A whole run has three rounds: ordinary and
 `slow` tests on several workers; then three lanes beside each other, for they wait more than they work: `browser`, `serial`, and
-`kill`, which gives way to the others; then what is `timed`, with nothing beside it. The last line is pytest's, added up.
+`kill`, which gives way to the others; then what is `timed`, with nothing beside it. A handful of failures is asked once more
+(`launch/again.py`). The last line is pytest's, added up.
 """
 
 import os
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from launch import unpacked
+from launch import again, unpacked
 from launch.errors import LaunchError
 from launch.servers import running_pair
 from launch.setup import BEGAN, ROOT, say
@@ -202,7 +203,7 @@ def side_by_side(summary: Counter[str], lanes: Round) -> list[int]:
 
 
 def summary_line(summary: Counter[str]) -> str:
-    words = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors")
+    words = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors", "unsteady")
     parts = [f"{summary[word]} {word}" for word in words if summary[word] and word != "deselected"]
     return f" {', '.join(parts) or 'no tests ran'} in {time.monotonic() - BEGAN:.2f}s ".center(80, "=")
 
@@ -218,6 +219,12 @@ def rounds(quick: bool, extra: list[str]) -> list[Round]:
     return [((*many, f"not ({ALONE})"),),
             (("-q", "-m", "serial and not (kill or browser or timed)"), ("-q", "-m", "browser"), ("-q", "-m", KILLING)),
             (("-q", "-m", "timed"),)]  # fmt: skip
+
+
+def passed_again(summary: Counter[str], codes: list[int]) -> bool:
+    """Whether the few tests that failed pass when asked once more, alone."""
+    failures = again.noted(Path(os.environ.pop(again.NOTED_IN)))
+    return again.worth_asking(failures, summary, codes) and again.ask(failures, summary, pytest, say)
 
 
 def run(arguments: list[str]) -> int:
@@ -239,14 +246,17 @@ def run(arguments: list[str]) -> int:
         if not quick and not extra:
             for name, size in {"EMBERPOST_KILLS": KILLS, **SIZES}.items():
                 os.environ.setdefault(name, size)
+        os.environ[again.NOTED_IN] = str(Path(folder) / "failures")
         codes = [code for lanes in rounds(quick, extra) for code in side_by_side(summary, lanes)]
-    if any(codes):
+        passed = not any(codes) or (not extra and passed_again(summary, codes))
+    if not passed:
         failed.append("pytest")
     elif not summary:
         failed.append("no test was found: look at the path")
     if missing and in_ci():
         failed.append("set-up: " + ", ".join(need.programs[0] for need in missing) + " missing")
-    say(f"{'failed: ' + '; '.join(failed) if failed else 'all passed'}")
+    late = f", {summary['unsteady']} only when asked again: see UNSTEADY above" if summary["unsteady"] else ""
+    say(f"failed: {'; '.join(failed)}" if failed else f"all passed{late}")
     print(summary_line(summary), flush=True)
     return 1 if failed else 0
 

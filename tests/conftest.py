@@ -17,11 +17,17 @@ import psycopg
 import pytest
 from flask import Flask
 
+from launch import again
 from tests.clean_database import CleanDatabase
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "0123456789abcdef0123456789abcdef01234567"
 KEYS = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A whole run asks a handful of failures once more (launch/again.py)."""
+    again.note(report)
 
 
 def pytest_collection_finish() -> None:

@@ -154,8 +154,13 @@ def _answer(status: int, code: str, message: str, details: dict[str, Any] | None
     g.in_error = True  # the request's transaction is over: the frame shows no figures
     title = t(f"errors.{status}_title") if f"errors.{status}_title" in CATALOGUE else t("errors.400_title")
     return make_response(
-        render_template("errors/error.html", status=status, error_title=title, message=message), status
+        render_template("errors/error.html", status=status, error_title=title, message=message, back=_page_of_the_form()), status
     )
+
+
+def _page_of_the_form() -> str:
+    """The page whose form was refused without having a place of its own for the reason; empty for an address somebody opened."""
+    return _wanted_page() if request.method == "POST" else ""
 
 
 def to_login() -> Response:

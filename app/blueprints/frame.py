@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.blueprints import times
+from app.blueprints.in_words import changes_in_words, field_in_words, in_words
 from app.core import clock
 from app.core.config import Settings
 from app.domain.permissions import Permission
@@ -160,7 +161,8 @@ def bind(app: Flask, settings: Settings) -> None:
         t=t, ui=MacroFile(app, "components/ui.html"), hx=hx, nonce=nonce, csrf_field=csrf_field, icon=icon, may=may, menu=menu,
         here=here, now=clock.now, factor=clock.factor, machine_now=clock.machine_now, moment=times.moment, short_time=times.short, day_name=times.day_name,
         full_time=times.full, agent_name=times.agent_name, all_zones=sorted_zones,
-        settings=settings, recovery_notice=recovery_notice, macros=lambda template: MacroFile(app, template),
+        settings=settings, recovery_notice=recovery_notice,
+        in_words=in_words, field_in_words=field_in_words, changes_in_words=changes_in_words, macros=lambda template: MacroFile(app, template),
     )  # fmt: skip
     if settings.behind_https:  # exactly one proxy is believed
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]

@@ -106,10 +106,15 @@ def _chosen_user() -> int | None:
 @blueprint.post("/<int:conversation_id>/snooze")
 @requires(P.INBOX_SNOOZE)
 def snooze(conversation_id: int) -> Response:
-    until = _until()
-    return _act(
-        conversation_id, lambda c, ids: triage.snooze(c, ids, until, now=clock.now()), t("inbox.done_snooze"), "reopen", leave=True
-    )
+    try:
+        until = _until()
+        return _act(
+            conversation_id, lambda c, ids: triage.snooze(c, ids, until, now=clock.now()), t("inbox.done_snooze"), "reopen", leave=True
+        )
+    except Invalid as wrong:
+        if wants_fragment():
+            raise
+        return after_post(url_for("inbox.conversation", conversation_id=conversation_id), toast=wrong.message)
 
 
 def _until() -> datetime:

@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from app.blueprints.access import load, requires, viewer
 from app.blueprints.digits import whole, wholes
 from app.blueprints.htmx import after_post, page_or_fragment
+from app.blueprints.meanwhile import stored_now
 from app.core.errors import Conflict, Forbidden, Invalid
 from app.core.extensions import db
 from app.core.queue import Job, enqueue_after_commit
@@ -240,7 +241,11 @@ def create() -> ResponseReturnValue:
 @requires(READ)
 def show(lead_id: int) -> Response:
     lead = load(Lead, lead_id)
-    return _lead(lead, {name: getattr(lead, name) for name in leads.FIELDS} | {"custom": dict(lead.custom)}, {})
+    return _lead(lead, _stored(lead), {})
+
+
+def _stored(lead: Lead) -> dict[str, Any]:
+    return {name: getattr(lead, name) for name in leads.FIELDS} | {"custom": dict(lead.custom)}
 
 
 @blueprint.post("/<int:lead_id>")
@@ -248,8 +253,10 @@ def show(lead_id: int) -> Response:
 def save(lead_id: int) -> ResponseReturnValue:
     lead, values = load(Lead, lead_id), typed()
     try:
-        leads.change_lead(lead, values, allow_reserved=allow_reserved(), by=viewer().id)
+        leads.change_lead(lead, values, allow_reserved=allow_reserved(), by=viewer().id, seen=request.form.get("version"))
     except (Invalid, Conflict) as refused:
+        if refused.code == "changed_meanwhile":
+            return _lead(lead, values, _overtaken(values, _stored(lead)), status=409)
         return _lead(lead, values, _wrong(refused), status=422)
     return after_post(url_for("leads.show", lead_id=lead_id), toast=t("frame.saved"))
 
@@ -279,7 +286,7 @@ def shown_name(lead: Lead) -> str:
 def _lead(lead: Lead, values: dict[str, Any], errors: Mapping[str, Any], status: int = 200) -> Response:
     line = queries.lines([lead])[0]
     return _form(
-        "leads/show.html", values, errors, "story", status=status, lead=lead, line=line, mark=mark(line), name=shown_name(lead),
+        "leads/show.html", values, errors, "story", status=status, lead=lead, version=leads.version(lead), line=line, mark=mark(line), name=shown_name(lead),
         walks=queries.walks(g.client.id, lead.id), story=queries.story(g.client.id, lead.id),
         source=db.session.get(LeadImport, lead.source_import_id) if lead.source_import_id else None,
     )  # fmt: skip
@@ -289,7 +296,7 @@ def _form(template: str, values: dict[str, Any], errors: Mapping[str, Any], bloc
     own = values.get("custom") or {}
     names = list(dict.fromkeys([*own, *queries.custom_names(g.client.id)]))
     return page_or_fragment(
-        template, None if status == 422 else block, status=status, values=values, own=own, own_names=names, errors=errors, **more
+        template, block if status == 200 else None, status=status, values=values, own=own, own_names=names, errors=errors, **more
     )
 
 
@@ -302,6 +309,14 @@ def typed() -> dict[str, Any]:
     if name or value:
         own[name.removeprefix("custom.")] = value
     return {**values, "custom": own}
+
+
+def _overtaken(typed: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """The lead's own fields count like the others, under the names their errors have."""
+    flat = [{**values, **{f"custom.{name}": value for name, value in values["custom"].items()}} for values in (typed, stored)]
+    names = dict.fromkeys([*flat[0], *flat[1]])
+    typed, stored = ({name: values.get(name, "") for name in names if name != "custom"} for values in flat)
+    return {"form": [t("frame.meanwhile")], **stored_now(typed, stored)}
 
 
 def _wrong(refused: Invalid | Conflict) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from app.blueprints.access import requires, viewer
 from app.blueprints.digits import whole, wholes
 from app.blueprints.htmx import after_post, page_or_fragment, wants_fragment
 from app.blueprints.mailbox_health import health
+from app.blueprints.meanwhile import stored_now
 from app.channels.autoconfig import Source, Suggestion, suggest, unasked
 from app.channels.dns import DnsResolver
 from app.core import clock
@@ -26,7 +27,7 @@ from app.models import Mailbox
 from app.queries import mailboxes as queries
 from app.services import mailbox_verification, mailboxes
 from app.services.mailbox_targets import Targets
-from app.services.mailbox_values import CONNECTION, FIELDS, PASSWORDS, hours_as_line
+from app.services.mailbox_values import CONNECTION, FIELDS, PASSWORDS, hours_as_line, version
 from app.strings import t
 
 blueprint = Blueprint("mailboxes", __name__, url_prefix="/c/<slug>/mailboxes")
@@ -284,12 +285,15 @@ def _show(mailbox: Mailbox, values: Mapping[str, Any] | None = None, errors: Map
     line = queries.line(g.client.id, mailbox.id, clock.now())
     if line is None:
         raise NotFound
-    present = {name: getattr(mailbox, name) for name in FIELDS if name not in (*PASSWORDS, "email")} | {"own_hours": hours_as_line(mailbox)}
     return page_or_fragment(
         "mailboxes/show.html", more.get("block", "form"), status=more.get("status", 200), mailbox=mailbox, line=line, state=health(line),
-        recent=queries.recent(g.client.id, mailbox.id), used=mailboxes.campaigns_using(mailbox), values={**present, **(values or {})},
-        errors=errors or {}, health=health, older_left=queries.older_left(mailbox) if mailbox.older_since else 0,
+        recent=queries.recent(g.client.id, mailbox.id), used=mailboxes.campaigns_using(mailbox), values={**_stored(mailbox), **(values or {})},
+        version=version(mailbox), errors=errors or {}, health=health, older_left=queries.older_left(mailbox) if mailbox.older_since else 0,
     )  # fmt: skip
+
+
+def _stored(mailbox: Mailbox) -> dict[str, Any]:
+    return {name: getattr(mailbox, name) for name in FIELDS if name not in (*PASSWORDS, "email")} | {"own_hours": hours_as_line(mailbox)}
 
 
 @blueprint.post("/<int:mailbox_id>")
@@ -299,9 +303,11 @@ def save(mailbox_id: int) -> ResponseReturnValue:
     values = {name: value for name, value in values.items() if not (name in PASSWORDS and value == "")}
     verified = mailbox.verified_at
     try:
-        mailboxes.update(mailbox, values, targets())
+        mailboxes.update(mailbox, values, targets(), seen=request.form.get("version"))
     except Invalid as wrong:
         return _show(mailbox, values, wrong.details, status=422)
+    except Conflict:
+        return _show(mailbox, values, {"form": [t("frame.meanwhile")], **stored_now(values, _stored(mailbox))}, status=409)
     again = mailbox.verified_at is None and (verified is not None or mailbox.status == "connecting")
     return after_post(url_for(".show", mailbox_id=mailbox_id), toast=t("mailboxes.saved_verify" if again else "mailboxes.saved"))
 

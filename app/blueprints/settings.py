@@ -10,6 +10,8 @@ from flask.typing import ResponseReturnValue
 from app.blueprints.access import requires
 from app.blueprints.digits import whole
 from app.blueprints.htmx import after_post, page_or_fragment
+from app.blueprints.meanwhile import stored_now
+from app.core.db import rollback
 from app.core.errors import Conflict, Invalid
 from app.core.extensions import db
 from app.domain.permissions import Permission
@@ -31,19 +33,29 @@ def index() -> Response:
 
 
 def _index(status: int = 200, values: dict[str, Any] | None = None, errors: dict[str, Any] | None = None) -> Response:
+    return page_or_fragment(
+        "settings/index.html", "form", status=status, values={**_stored(), **(values or {})}, errors=errors or {},
+        changes=ops.setting_changes(g.client.id),
+    )  # fmt: skip
+
+
+def _stored() -> dict[str, Any]:
+    """What the form shows, with the versions it was read at."""
     client = db.session.get_one(Client, g.client.id)
     hours = settings.current("client", client.id, "default_windows")
     cap = settings.current("client", client.id, "client_hour_cap")
     factor = settings.current("client", client.id, "second_factor_required")
     present = {name: getattr(client, name) for name in (*CLIENT_FIELDS, "slug", "retention_days")}
-    present |= {
-        "client_hour_cap": cap.value, "second_factor_required": factor.value, "factor_version": factor.version, "cap_version": cap.version,
-        "hours_version": hours.version, **_days(hours.value),
+    return present | {
+        "client_hour_cap": cap.value, "second_factor_required": bool(factor.value), "factor_version": factor.version, "cap_version": cap.version,
+        "hours_version": hours.version, "client_version": clients.version(client), **_days(hours.value),
     }  # fmt: skip
-    return page_or_fragment(
-        "settings/index.html", "form", status=status, values={**present, **(values or {})}, errors=errors or {},
-        changes=ops.setting_changes(client.id),
-    )  # fmt: skip
+
+
+def _overtaken(typed: dict[str, Any], stored: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what was typed, without the versions that no longer hold; what is stored now where it says something else)."""
+    kept = {name: value for name, value in typed.items() if not name.endswith("_version")}
+    return kept, {"form": [t("frame.meanwhile")], **stored_now(kept, stored)}
 
 
 @blueprint.post("/c/<slug>/settings/")
@@ -56,14 +68,15 @@ def save() -> ResponseReturnValue:
         retention = _retention(typed.get("retention_days", ""))
         windows = _windows(typed)
         fields = {name: typed.get(name, "") for name in CLIENT_FIELDS} | {"retention_days": retention}
-        clients.change_client(db.session.get_one(Client, g.client.id), fields)
+        clients.change_client(db.session.get_one(Client, g.client.id), fields, seen=typed.get("client_version"))
         values = {key: typed.get(key, "") for key in ("client_hour_cap", "second_factor_required")} | {"default_windows": windows}
         seen = _versions(typed, client_hour_cap="cap_version", default_windows="hours_version", second_factor_required="factor_version")
         settings.change("client", g.client.id, values, versions=seen)
     except Invalid as wrong:
         return _index(422, typed, wrong.details)
-    except Conflict as meanwhile:
-        return _index(409, typed, {"form": [meanwhile.message]})
+    except Conflict:
+        rollback()  # half of this form may be written already: what is shown as stored must be
+        return _index(409, *_overtaken(typed, _stored()))
     return after_post(url_for(".index"), toast=t("settings.saved"))
 
 
@@ -112,13 +125,16 @@ def installation() -> Response:
 
 
 def _installation(status: int = 200, values: dict[str, Any] | None = None, errors: dict[str, Any] | None = None) -> Response:
-    found = {key: settings.current("instance", settings.INSTANCE, key) for key in INSTANCE_KEYS}
-    present: dict[str, Any] = {key: one.value for key, one in found.items()} | {f"{key}_version": one.version for key, one in found.items()}
-    present["bulk_ready_domains"] = "\n".join(present["bulk_ready_domains"])
     return page_or_fragment(
-        "settings/installation.html", "form", status=status, values={**present, **(values or {})}, errors=errors or {},
+        "settings/installation.html", "form", status=status, values={**_stored_everywhere(), **(values or {})}, errors=errors or {},
         changes=ops.setting_changes(None),
     )  # fmt: skip
+
+
+def _stored_everywhere() -> dict[str, Any]:
+    found = {key: settings.current("instance", settings.INSTANCE, key) for key in INSTANCE_KEYS}
+    present: dict[str, Any] = {key: one.value for key, one in found.items()} | {f"{key}_version": one.version for key, one in found.items()}
+    return present | {"bulk_ready_domains": "\n".join(present["bulk_ready_domains"])}
 
 
 @blueprint.post("/operations/settings")
@@ -130,6 +146,6 @@ def save_installation() -> ResponseReturnValue:
         settings.change("instance", settings.INSTANCE, values, versions=_versions(typed, **{key: f"{key}_version" for key in INSTANCE_KEYS}))
     except Invalid as wrong:
         return _installation(422, typed, wrong.details)
-    except Conflict as meanwhile:
-        return _installation(409, typed, {"form": [meanwhile.message]})
+    except Conflict:
+        return _installation(409, *_overtaken(typed, _stored_everywhere()))
     return after_post(url_for(".installation"), toast=t("settings.saved"))

@@ -72,8 +72,10 @@ def addresses(text: str, field: str = "addresses") -> list[str]:
     """Addresses of a text, one form of each. Raises Invalid on ``field`` naming what holds an @ and is none."""
     found = dict.fromkeys(match.strip(".:") for match in ADDRESS.findall(original_cell(text)))
     bad = [email for email in found if not _readable(email)]
-    if not text.strip() or not found:
+    if not text.strip():
         raise Invalid.field(field, t("suppressions.nothing"))
+    if not found:
+        raise Invalid.field(field, t("suppressions.none_there", text=" ".join(text.split())[:80]))
     if bad:
         raise Invalid.field(field, t("suppressions.bad_lines", lines=", ".join(bad[:5])))
     if len(found) > MOST:

@@ -51,6 +51,11 @@ class Conflict(ProductError):
     status = 409
     code = "conflict"
 
+    @classmethod
+    def meanwhile(cls, what: str) -> Conflict:
+        """Somebody saved ``what`` (a word for people) after whoever saves now had read it."""
+        return cls(f"Somebody else saved this {what} meanwhile. Load it again.", code="changed_meanwhile")
+
 
 class Invalid(ProductError):
     """What was typed does not fit; ``details`` is {field: [what to do, …]}."""

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from app.domain.names import without_turns
+
 MAX_COLUMNS = 200
 MAX_ROWS = 500_000
 #: A record over more lines than this is a quotation mark that opens and is never closed.
@@ -23,7 +25,11 @@ MAX_UNCLOSED = 500
 #: More cells in one line than any spreadsheet has columns: a file made to exhaust whoever reads it.
 MAX_CELLS_OF_A_LINE = 20_000
 
+#: So much of its first characters may be no text (a few bytes of a wrong encoding); a picture or an archive has a quarter and more.
+HEAD, MOST_NOT_TEXT, FEW_NOT_TEXT = 4_000, 0.05, 20
+
 SEPARATORS = (",", ";", "\t", "|")
+_NOT_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
 _SEP_LINE = re.compile(r"sep=(.)\s*\Z", re.IGNORECASE)
 _ADDRESS = re.compile(r"[^\s@;,<>\"]+@[^\s@;,<>\"]+\.[^\s@;,<>\".]{2,}")
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -82,6 +88,9 @@ def _windows_1252(data: bytes) -> str:
 def read_csv(data: bytes) -> Table:
     """The table of a CSV file. Raises `UnreadableFile` for a file without a single row or with too many columns."""
     text, encoding = decode(data)
+    head = text[:HEAD]
+    if len(_NOT_TEXT.findall(head)) > max(FEW_NOT_TEXT, len(head) * MOST_NOT_TEXT):
+        raise UnreadableFile("This is not a table. Upload a CSV file or an Excel workbook (.xlsx).")
     lines = list(io.StringIO(text, newline=""))
     skip, separator = 0, ""
     if lines and (told := _SEP_LINE.match(lines[0].strip("\ufeff\r\n\"'"))):
@@ -194,7 +203,7 @@ def _unique(names: Sequence[str]) -> tuple[str, ...]:
     taken: dict[str, int] = {}
     unique = []
     for number, raw in enumerate(names, 1):
-        name = " ".join(_CONTROLS.sub(" ", raw).split())[:100] or f"Column {number}"
+        name = " ".join(_CONTROLS.sub(" ", without_turns(raw)).split())[:100] or f"Column {number}"
         taken[name] = taken.get(name, 0) + 1
         unique.append(name if taken[name] == 1 else f"{name} ({taken[name]})")
     return tuple(unique)

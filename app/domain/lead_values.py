@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from app.domain.address import AddressError, parse_address
 from app.domain.csv_guard import original_cell, refusal
+from app.domain.names import without_turns
 from app.domain.zones import known_zones
 
 MAX_CUSTOM_FIELDS = 100
@@ -67,7 +68,7 @@ def lead_values(fields: Mapping[str, str], allow_reserved: bool = False) -> Lead
     """
     found = LeadValues()
     for name, raw in fields.items():
-        value = unicodedata.normalize("NFC", raw) if not raw.isascii() else raw
+        value = without_turns(unicodedata.normalize("NFC", raw)) if not raw.isascii() else raw
         value = value.strip()
         if not value:
             continue

@@ -102,7 +102,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.INSTANCE_HOUR_CAP: _e("The installation has reached its messages for this hour.", _BY_ITSELF),
     Reason.DOMAIN_BULK_GATE: _e("This domain is near the provider's bulk limit.", "Mark the domain bulk-ready."),
     Reason.WARMUP_RESERVE: _e("The rest of today is reserved for warm-up.", "It goes on tomorrow."),
-    Reason.NO_SENDER: _e("No mailbox is assigned.", "Choose a mailbox for the campaign."),
+    Reason.NO_SENDER: _e("No mailbox is assigned.", "Choose mailboxes for the campaign; who had one that is gone gets another on the page People."),
     Reason.SENDER_CONNECTING: _e("The mailbox is not verified yet.", "Verify the mailbox."),
     Reason.SENDER_PAUSED: _e("The mailbox is paused.", "Resume the mailbox."),
     Reason.SENDER_AUTH_FAILED: _e("The mailbox cannot log in.", "Correct the mailbox's password and verify it."),

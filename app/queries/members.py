@@ -122,13 +122,17 @@ def _holds(column: InstrumentedAttribute[str], word: str) -> ColumnElement[bool]
     return func.lower(column).contains(word.lower(), autoescape=True)
 
 
+def can_administer(seat: Any = Membership, person: Any = User) -> ColumnElement[bool]:
+    """An admin's seat whose person can log in: neither switched off nor an invitation that nobody has followed."""
+    return and_(seat.role == Role.ADMIN, person.disabled_at.is_(None), or_(~seat.invited, person.password_hash.is_not(None)))
+
+
 def left_without_admin(user_id: int) -> list[str]:
     """Names of the clients this person is an admin of and in which no other admin can log in."""
     own, other, person = aliased(Membership), aliased(Membership), aliased(User)
     others = (
         select(other.id).join(person, person.id == other.user_id)
-        .where(other.client_id == own.client_id, other.role == Role.ADMIN, other.user_id != user_id, person.disabled_at.is_(None),
-               or_(~other.invited, person.password_hash.is_not(None)))
+        .where(other.client_id == own.client_id, other.user_id != user_id, can_administer(other, person))
     )  # fmt: skip
     found = select(Client.name).join(own, own.client_id == Client.id).where(own.user_id == user_id, own.role == Role.ADMIN, ~others.exists())
     return list(db.session.scalars(found.order_by(Client.name)))

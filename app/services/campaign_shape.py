@@ -11,6 +11,7 @@ from sqlalchemy import select
 from app.core.errors import Invalid
 from app.core.extensions import db
 from app.domain.calendar_settings import CalendarError, parse_calendar, windows_as_json
+from app.domain.names import tidy_name
 from app.domain.personalisation import TemplateError, compile_template
 from app.domain.working_time import DelayUnit
 from app.models import Sender
@@ -74,12 +75,11 @@ def _add(errors: Errors, name: str, sentence: str) -> None:
 
 
 def _name(value: object, errors: Errors) -> str:
-    name = " ".join(str(value or "").split())
-    if not name:
-        _add(errors, "name", "Give the campaign a name.")
-    if len(name) > MAX_NAME:
-        _add(errors, "name", f"At most {MAX_NAME} characters.")
-    return name
+    try:
+        return tidy_name(value, MAX_NAME)
+    except ValueError as fault:
+        _add(errors, "name", str(fault))
+    return ""
 
 
 def _calendar(values: Mapping[str, Any], present: Mapping[str, Any], errors: Errors) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, text
 
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.extensions import db
+from app.domain.fingerprint import fingerprint
 from app.domain.sequence import EditEffect, deletion_effect, in_order, insertion_effect, moved_by_insertion
 from app.domain.starter_sequences import starter_sequence
 from app.models import Campaign, Step
@@ -24,7 +25,7 @@ from app.services.campaign_shape import MAX_STEPS, TextProblem, read_step, text_
 from app.services.replanning import replan
 
 __all__ = ["TextProblem", "WhoSkips", "add_step", "check_texts", "delete_step", "edit_step", "effect_of_adding",
-           "effect_of_deleting", "move_step", "replace_steps", "use_starter"]  # fmt: skip
+           "effect_of_deleting", "move_step", "replace_steps", "use_starter", "version"]  # fmt: skip
 
 NAMED = 20
 TEXT_FIELDS = ("subject", "text", "html")
@@ -77,10 +78,24 @@ def _insert(campaign: Campaign, columns: Mapping[str, Any], after: int | None, f
     return step
 
 
-def edit_step(client_id: int, campaign_id: int, step_id: int, values: Mapping[str, Any], *, by: int | None) -> Step:
-    """Change what ``values`` names. Takes effect for every message not yet rendered. Raises NotFound, Invalid, Conflict."""
+def version(step: Step) -> str:
+    """A print of what ``edit_step`` can change."""
+    return fingerprint([getattr(step, name) for name in (*TEXT_FIELDS, "delay_value", "delay_unit")])
+
+
+def edit_step(
+    client_id: int, campaign_id: int, step_id: int, values: Mapping[str, Any], *, by: int | None, seen: str | None = None
+) -> Step:
+    """Change what ``values`` names. Takes effect for every message not yet rendered.
+
+    Raises NotFound, Invalid, Conflict (``changed_meanwhile`` when the step's ``version`` is no longer ``seen``).
+    """
     campaign = _editable(client_id, campaign_id)
     step = _step(campaign, step_id)
+    if seen is not None:
+        db.session.refresh(step)
+        if version(step) != seen:
+            raise Conflict.meanwhile("message")
     columns = read_step(values)
     before = {name: getattr(step, name) for name in columns}
     changed = {name: value for name, value in columns.items() if value != before[name]}

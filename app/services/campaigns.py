@@ -18,7 +18,7 @@ from app.queries import campaigns as reading
 from app.services import audit, settings
 from app.services.campaign_rows import locked, tell
 from app.services.campaign_senders import replace_senders
-from app.services.campaign_shape import CALENDAR_FIELDS, CampaignShape, read_campaign
+from app.services.campaign_shape import CALENDAR_FIELDS, MAX_NAME, CampaignShape, read_campaign
 from app.services.campaign_steps import replace_steps
 from app.services.replanning import Shift, replan, shift
 
@@ -56,7 +56,7 @@ def edit(client_id: int, campaign_id: int, values: Mapping[str, Any], *, by: int
     _win_over_permits(client_id, campaign_id, values)
     campaign = locked(client_id, campaign_id)
     if version is not None and version != campaign.version:
-        raise Conflict("Somebody else saved this campaign meanwhile. Load it again.", code="changed_meanwhile")
+        raise Conflict.meanwhile("campaign")
     if campaign.status == "stopped":
         raise Conflict("This campaign was stopped for good. Duplicate it to go on.")
     if values.get("steps") is not None and campaign.status != "draft":
@@ -120,10 +120,10 @@ def sender_ids(campaign_id: int) -> list[int]:
     return list(db.session.scalars(statement.order_by(CampaignSender.position, CampaignSender.sender_id)))
 
 
-def duplicate(client_id: int, campaign_id: int, *, by: int | None, name: str = "") -> Campaign:
-    """A new draft with the same steps, calendar and senders; no leads. The name defaults to ``<name> (copy)``."""
+def duplicate(client_id: int, campaign_id: int, *, by: int | None) -> Campaign:
+    """A new draft with the same steps, calendar and senders; no leads. Its name is ``<name> (copy)``."""
     source = reading.campaign(client_id, campaign_id)
-    copy = Campaign(client_id=client_id, status="draft", created_by=by, name=name.strip() or f"{source.name} (copy)")
+    copy = Campaign(client_id=client_id, status="draft", created_by=by, name=f"{source.name[: MAX_NAME - 7]} (copy)")
     for column in COLUMNS:
         setattr(copy, column, getattr(source, column))
     db.session.add(copy)

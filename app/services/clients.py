@@ -11,11 +11,13 @@ from sqlalchemy import Sequence, exists, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.db import Scope, current_scope, enter_scope
-from app.core.errors import Invalid
+from app.core.errors import Conflict, Invalid
 from app.core.extensions import db
 from app.domain.address import AddressError, parse_address
+from app.domain.fingerprint import fingerprint
+from app.domain.names import tidy_name
 from app.domain.statuses import CampaignStatus, Role
-from app.domain.zones import known_zones
+from app.domain.zones import known_countries, known_zones
 from app.models import Campaign, Client, User
 from app.services import audit, people
 
@@ -23,6 +25,7 @@ SLUG = re.compile(r"[a-z](?:[a-z0-9]|-(?=[a-z0-9])){1,39}")
 RESERVED = frozenset({"new", "api", "static", "login", "logout", "claim", "admin", "settings", "stream", "docs", "all"})
 FIELDS = ("name", "slug", "email", "postal_address", "timezone", "country", "language", "retention_days")
 RETENTION = (30, 3_650)
+LONGEST_NAME = 120
 
 
 def slug_from(name: str) -> str:
@@ -49,8 +52,20 @@ def create_client(
     return client
 
 
-def change_client(client: Client, values: Mapping[str, Any]) -> Client:
-    """Change the given fields; the short name stays for good (bookmarks). Raises Invalid per field."""
+def version(client: Client) -> str:
+    """A print of what ``change_client`` can change."""
+    return fingerprint([getattr(client, name) for name in FIELDS])
+
+
+def change_client(client: Client, values: Mapping[str, Any], *, seen: str | None = None) -> Client:
+    """Change the given fields; the short name stays for good (bookmarks).
+
+    Raises Invalid per field, Conflict when the client's ``version`` is no longer ``seen``.
+    """
+    if seen is not None:
+        db.session.refresh(client, with_for_update={"key_share": True})
+        if version(client) != seen:
+            raise Conflict.meanwhile("client")
     wanted = {key: values[key] for key in FIELDS if key in values and key != "slug"}
     _check(wanted)
     stored = _stored(wanted)
@@ -73,6 +88,8 @@ def _is_under_way(client_id: int) -> bool:
 
 def _stored(values: Mapping[str, Any]) -> dict[str, Any]:
     stored = {key: value.strip() if isinstance(value, str) else value for key, value in values.items()}
+    if stored.get("name"):
+        stored["name"] = tidy_name(stored["name"], LONGEST_NAME)
     for key in ("email", "country"):
         if key in stored:
             stored[key] = stored[key] or None
@@ -83,9 +100,11 @@ def _stored(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(values: Mapping[str, Any]) -> None:
     wrong: dict[str, list[str]] = {}
-    name = values.get("name")
-    if name is not None and not 1 <= len(name.strip()) <= 120:
-        wrong["name"] = ["Write a name of at most 120 characters."]
+    if values.get("name") is not None:
+        try:
+            tidy_name(values["name"], LONGEST_NAME)
+        except ValueError as fault:
+            wrong["name"] = [str(fault)]
     slug = values.get("slug")
     if slug is not None and not SLUG.fullmatch(slug):
         wrong["slug"] = ["Use 2 to 40 small letters, digits and single hyphens, beginning with a letter."]
@@ -93,8 +112,8 @@ def _check(values: Mapping[str, Any]) -> None:
         wrong["slug"] = ["This word is used by the product itself. Choose another."]
     if "timezone" in values and values["timezone"] not in known_zones():
         wrong["timezone"] = ["Choose a time zone of the list, like Europe/Lisbon."]
-    if values.get("country") and not re.fullmatch(r"[A-Za-z]{2}", values["country"]):
-        wrong["country"] = ["Write two letters, like IN or PT."]
+    if values.get("country") and values["country"].strip().upper() not in known_countries():
+        wrong["country"] = ["Write the two letters of a country, like IN, PT or GB."]
     if "language" in values and not re.fullmatch(r"[a-z]{2}(-[A-Za-z]{2,4})?", values["language"] or ""):
         wrong["language"] = ["Write two small letters, like en or pt."]
     low, high = RETENTION

@@ -239,6 +239,17 @@ def check_mailboxes(_settings: Settings) -> Finding:
     return good("mailboxes", "all can log in")
 
 
+def check_postal(_settings: Settings) -> Finding:
+    """A launch demands the address and it cannot be emptied meanwhile: only campaigns of an earlier version can be without."""
+    names = db.session.scalars(text(
+        "SELECT DISTINCT c.name FROM clients c JOIN campaigns k ON k.client_id = c.id"
+        " WHERE k.status IN ('running', 'paused') AND k.deleted_at IS NULL AND btrim(c.postal_address) = '' ORDER BY c.name"
+    )).all()  # fmt: skip
+    if names:
+        return warning("postal address", f"Campaigns are under way without one: {', '.join(names[:5])}.", "Write it on the client's Settings page.")
+    return good("postal address", "stands in every campaign message")
+
+
 def check_outgoing(_settings: Settings) -> Finding:
     count = int(_value("SELECT count(*) FROM outgoing_endpoints WHERE state = 'broken'"))
     if count:
@@ -264,7 +275,7 @@ ALL: tuple[Check, ...] = (
     check_redis, check_product_clock, check_ehlo, check_public_url, check_assets,
     check_process("scheduler", State.RED), check_process("dispatch", State.WARNING), check_process("read", State.WARNING),
     check_process("work-receive", State.WARNING), check_process("work-bulk", State.WARNING),
-    check_mailboxes, check_uncertain, check_equation, check_schedule, check_outgoing,
+    check_mailboxes, check_uncertain, check_equation, check_schedule, check_postal, check_outgoing,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from app.core.bell import live_after_commit
 from app.core.errors import Conflict, Invalid
 from app.core.extensions import db
 from app.domain.column_mapping import CUSTOM_NAME
+from app.domain.fingerprint import fingerprint
 from app.domain.lead_values import MAX_CUSTOM_FIELDS, BadValue, LeadValues, lead_values
 from app.models import Lead
 from app.services import audit, enrollments, suppressions
@@ -81,11 +82,20 @@ def _taken(client_id: int, email_key: str) -> Conflict:
     return Conflict("There is already a lead with this address.", code="duplicate_lead", details={"lead_id": known})
 
 
-def change_lead(lead: Lead, values: Mapping[str, Any], *, allow_reserved: bool, by: int | None) -> Lead:
+def version(lead: Lead) -> str:
+    """A print of what ``change_lead`` can change."""
+    return fingerprint([*(getattr(lead, name) for name in FIELDS), lead.custom])
+
+
+def change_lead(lead: Lead, values: Mapping[str, Any], *, allow_reserved: bool, by: int | None, seen: str | None = None) -> Lead:
     """Change the given fields; ``custom`` replaces all own fields. A lead that waited for a missing value goes on.
 
-    Raises Invalid per field, Conflict when another lead has the address.
+    Raises Invalid per field, Conflict when another lead has the address, or when the lead's ``version`` is no longer ``seen``.
     """
+    if seen is not None:
+        db.session.refresh(lead, with_for_update={"key_share": True})
+        if version(lead) != seen:
+            raise Conflict.meanwhile("lead")
     columns, custom = _checked(values, allow_reserved)
     if "email" in columns and not columns["email"]:
         raise Invalid.field("email", "A lead needs an e-mail address.")

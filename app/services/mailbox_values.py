@@ -8,6 +8,7 @@ from typing import Any
 from app.core.errors import Invalid
 from app.domain.address import AddressError, parse_address
 from app.domain.calendar_settings import parse_windows, windows_as_json
+from app.domain.fingerprint import fingerprint
 from app.domain.providers import Provider, provider_of_domain, provider_of_host
 from app.domain.week_words import read_week, write_week
 from app.domain.zones import known_zones
@@ -77,6 +78,11 @@ def changes(mailbox: Mailbox, values: Mapping[str, Any]) -> dict[str, Any]:
     passwords = {name: read.pop(name) for name in PASSWORDS if name in read}
     changed = {name: value for name, value in read.items() if getattr(mailbox, name) != value}
     return {**changed, **{name: value for name, value in passwords.items() if value}}
+
+
+def version(mailbox: Mailbox) -> str:
+    """A print of what ``changes`` can change and a page can show; who types a password means it, whatever stood there."""
+    return fingerprint([getattr(mailbox, name) for name in (*PLAIN, *CONNECTION)])
 
 
 def _read(values: Mapping[str, Any], faults: Faults) -> dict[str, Any]:

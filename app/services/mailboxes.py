@@ -54,11 +54,16 @@ def create(client_id: int, values: Mapping[str, Any], targets: Targets, *, verif
     return mailbox
 
 
-def update(mailbox: Mailbox, values: Mapping[str, Any], targets: Targets, *, verify: bool = True) -> Mailbox:
+def update(mailbox: Mailbox, values: Mapping[str, Any], targets: Targets, *, verify: bool = True, seen: str | None = None) -> Mailbox:
     """Change the given fields; passwords only where one was typed. New servers or logins must be verified again.
 
-    Raises Invalid per field.
+    Raises Invalid per field, Conflict when the mailbox's ``version`` is no longer ``seen``.
     """
+    if seen is not None:
+        lock_hot()
+        db.session.refresh(mailbox)
+        if mailbox_values.version(mailbox) != seen:
+            raise Conflict.meanwhile("mailbox")
     wanted = mailbox_values.changes(mailbox, values)
     passwords = {side: wanted.pop(f"{side}_password") for side in mailbox_values.SIDES if f"{side}_password" in wanted}
     reconnect = bool(passwords) or any(name in wanted for name in mailbox_values.CONNECTION)

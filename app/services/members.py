@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import and_, select
+from sqlalchemy import select
 
 from app.core.clock import machine_now
 from app.core.errors import Conflict, Invalid
@@ -18,6 +18,7 @@ from app.domain.languages import LANGUAGES
 from app.domain.statuses import Role
 from app.domain.zones import known_zones
 from app.models import Client, Membership, User
+from app.queries.members import can_administer
 from app.services import audit, auth, people
 
 
@@ -98,16 +99,14 @@ def _keep_an_admin(seat: Membership) -> None:
 
     Locks the client's seats in one order, so that two admins cannot remove each other at once.
     """
-    waits = and_(Membership.invited, User.password_hash.is_(None))
     seats = db.session.execute(
-        select(Membership.id, Membership.role, User.disabled_at, waits.label("waits"))
+        select(Membership.id, can_administer().label("can"))
         .join(User, User.id == Membership.user_id)
         .where(Membership.client_id == seat.client_id)
         .order_by(Membership.id)
         .with_for_update(of=Membership)
     ).all()
-    others = [row for row in seats if row.id != seat.id and row.role == Role.ADMIN and row.disabled_at is None and not row.waits]
-    if seat.role == Role.ADMIN and not others:
+    if seat.role == Role.ADMIN and not any(row.can for row in seats if row.id != seat.id):
         raise Conflict("Somebody has to administer this client: make another person admin first.", code="last_admin")
 
 

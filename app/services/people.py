@@ -14,6 +14,7 @@ from app.core.errors import Conflict, Invalid, NotFound
 from app.core.extensions import db
 from app.domain.address import AddressError, email_key, parse_address
 from app.domain.languages import LANGUAGES
+from app.domain.names import tidy_name
 from app.domain.statuses import Role
 from app.domain.zones import known_zones
 from app.models import Client, Instance, Membership, User
@@ -28,11 +29,13 @@ def create_user(
         address = parse_address(email, allow_reserved=True)
     except AddressError as error:
         raise Invalid.field("email", str(error)) from None
-    if not name.strip():
-        raise Invalid.field("name", "Write a name.")
+    try:
+        shown = tidy_name(name, LONGEST_NAME)
+    except ValueError as fault:
+        raise Invalid.field("name", str(fault)) from None
     if db.session.scalar(select(User.id).where(User.email_key == address.key)):
         raise Invalid.field("email", "Somebody has this e-mail address already.")
-    user = User(email=address.email, email_key=address.key, name=name.strip()[:120], is_operator=operator)
+    user = User(email=address.email, email_key=address.key, name=shown, is_operator=operator)
     change_profile(user, {key: value for key, value in (("timezone", timezone), ("language", language)) if value})
     if password is not None:
         passwords.check_password(password, user.name, user.email)
@@ -82,14 +85,19 @@ def claim_instance(email: str, name: str, password: str, timezone: str | None = 
     return user
 
 
+LONGEST_NAME = 120
 THEMES = ("system", "light", "dark")
 
 
 def change_profile(user: User, values: Mapping[str, Any]) -> None:
     """Name, time zone, language, theme, shortcuts. Raises Invalid per field."""
     wrong: dict[str, list[str]] = {}
-    if "name" in values and not str(values["name"]).strip():
-        wrong["name"] = ["Write a name."]
+    wanted = dict(values)
+    if "name" in values:
+        try:
+            wanted["name"] = tidy_name(values["name"], LONGEST_NAME)
+        except ValueError as fault:
+            wrong["name"] = [str(fault)]
     if "timezone" in values and values["timezone"] not in known_zones():
         wrong["timezone"] = ["Choose a time zone of the list, like Europe/Lisbon."]
     if "language" in values and values["language"] not in LANGUAGES:
@@ -98,12 +106,12 @@ def change_profile(user: User, values: Mapping[str, Any]) -> None:
         wrong["theme"] = ["Choose one of: " + ", ".join(THEMES) + "."]
     if wrong:
         raise Invalid("Please look at the marked fields.", details=wrong)
-    before, after = {}, {}
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
     for key in ("name", "timezone", "language", "theme", "shortcuts_on"):
-        wanted = str(values[key]).strip()[:120] if key == "name" and key in values else values.get(key)
-        if key in values and wanted != getattr(user, key):
-            before[key], after[key] = getattr(user, key), wanted
-            setattr(user, key, wanted)
+        if key in wanted and wanted[key] != getattr(user, key):
+            before[key], after[key] = getattr(user, key), wanted[key]
+            setattr(user, key, wanted[key])
     db.session.flush()
     if after and user.id is not None:
         audit.record("user.update", "user", user.id, before=before, after=after)
@@ -115,6 +123,8 @@ def change_password(user: User, current: str, new: str, session_id: int, caller:
     The edge keeps the transaction of a refusal: a session that somebody left open is no place to guess the password at leisure.
     """
     auth.need_password(user, current, caller, field="current_password", wrong="This is not your current password.")
+    if new == current:
+        raise Invalid.field("new_password", "This is your present password. Choose another one.")
     auth.set_password(user, new, keep_session=session_id, field="new_password")
     audit.record("user.password", "user", user.id, user_id=user.id)
 

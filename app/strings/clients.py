@@ -2,7 +2,6 @@
 
 TEXTS = {
     "clients.title": "Clients",
-    "clients.choose": "Which client do you want to work for?",
     "clients.first_title": "Make the first client",
     "clients.first_lead": "A client is whose outreach this is: its own mailboxes, leads, campaigns and inbox, apart from every other.",
     "clients.new_title": "New client",
@@ -10,17 +9,12 @@ TEXTS = {
     "clients.name_help": "The company or team, as you would say it.",
     "clients.slug": "Short name in addresses",
     "clients.slug_help": "Small letters, digits and hyphens. Left empty, it is made from the name.",
-    "clients.slug_bad": "Use 2 to 40 small letters, digits and single hyphens, beginning with a letter.",
-    "clients.slug_taken": "Another client has this short name.",
-    "clients.slug_reserved": "This word is used by the product itself. Choose another.",
     "clients.postal_address": "Postal address",
     "clients.postal_help": "Stands under every campaign mail. Needed before the first launch.",
     "clients.timezone": "Time zone",
     "clients.country": "Country",
     "clients.country_help": "Two letters, like IN or PT: decides the public holidays.",
-    "clients.country_bad": "Write two letters, like IN or PT.",
     "clients.language": "Language",
-    "clients.language_bad": "Write two letters, like en or pt.",
     "clients.email": "E-mail for weekly figures",
     "clients.create": "Make the client",
     "clients.none_title": "No client yet",
@@ -30,5 +24,4 @@ TEXTS = {
     "clients.role_viewer": "Viewer",
     "clients.role_none": "Operator, not a member",
     "clients.created": "{name} is ready.",
-    "clients.open": "Open",
 }

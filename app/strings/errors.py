@@ -14,6 +14,7 @@ TEXTS = {
     "errors.409_title": "It changed in the meantime",
     "errors.413_title": "Too large",
     "errors.413": "Send at most {mb} MB at once.",
+    "errors.422_title": "That does not fit",
     "errors.429_title": "A moment, please",
     "errors.500_title": "Something broke on our side",
     "errors.500": "It was noted as {reference}. Nothing was changed. Try again; if it happens again, give this number to your operator.",

@@ -37,6 +37,14 @@ TEXTS = {
     "frame.cancel": "Cancel",
     "frame.save": "Save",
     "frame.saved": "Saved.",
+    "frame.meanwhile": (
+        "Somebody else saved this meanwhile. What you typed is still here, and what is stored now stands below each field that says"
+        " something else. Save again to put yours in its place."
+    ),
+    "frame.stored_now": "Stored now: {value}",
+    "frame.stored_nothing": "nothing",
+    "frame.yes": "yes",
+    "frame.no": "no",
     "frame.search": "Search",
     "frame.filter": "Filter",
     "frame.remove_filter": "Remove the filter {name}",

@@ -25,7 +25,6 @@ TEXTS = {
     "outgoing.broken_gone": "The receiver answered 410: it wants nothing more, so nothing is sent there any more. Switch it on if that was a mistake.",
     "outgoing.is_off": "Nothing is sent there. What happens meanwhile is not kept for it.",
     "outgoing.last_success": "Last accepted",
-    "outgoing.last_failure": "Last failure",
     "outgoing.never": "not yet",
     "outgoing.waiting": "On their way",
     "outgoing.failed": "Given up",

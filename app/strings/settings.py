@@ -38,8 +38,6 @@ TEXTS = {
     "settings.bulk_ready_help": "One per line. Other sending domains stay below 4,900 messages a day to Gmail.",
     "settings.history": "Latest changes",
     "settings.history_none": "Nothing was changed yet.",
-    "settings.history_line": "{key}: {before} → {after}",
-    "settings.nothing": "none",
     "settings.read_only": "An admin of this client can change these.",
     "settings.stops_title": "Stop",
     "settings.stop_client": "Stop all sending of {name}",

@@ -46,8 +46,6 @@ TEXTS = {
     "webhooks.repeats": "Repeats",
     "webhooks.refused": "Refused calls",
     "webhooks.refused_why": "Last refused {why}",
-    "webhooks.last": "Last event",
-    "webhooks.never": "nothing yet",
     "webhooks.state_good": "Receiving",
     "webhooks.state_quiet": "Nothing yet",
     "webhooks.state_held": "Waiting",
@@ -55,5 +53,4 @@ TEXTS = {
     "webhooks.held": "Too many of its events failed lately. They wait, none is lost; the next is tried {at}.",
     "webhooks.release": "Try again now",
     "webhooks.released": "Its events are worked on again.",
-    "webhooks.see_events": "See its events",
 }

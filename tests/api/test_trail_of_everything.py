@@ -258,7 +258,8 @@ def _installation(do: Person) -> None:
 def _oneself(do: Person) -> None:
     user, words = db.session.get_one(User, do.user_id), "four short words here"
     do("PATCH", "/api/me", {"timezone": "Asia/Tokyo"})
-    do("POST", "/api/me/password", {"current_password": words, "new_password": words})
+    do("POST", "/api/me/password", {"current_password": words, "new_password": "four quiet herons wade"})
+    do("POST", "/api/me/password", {"current_password": "four quiet herons wade", "new_password": words})
     for path in ("/api/me/sessions/{}", "/api/me/end-sessions"):
         elsewhere = ApiClient(do.api.app).log_in(user)
         places = elsewhere.get("/api/me/sessions").json["items"]

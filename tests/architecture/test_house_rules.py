@@ -11,6 +11,7 @@ from dataclasses import fields
 
 from app.core.config import Settings
 from app.domain.reasons import EXPLANATIONS, Reason
+from app.strings import CATALOGUE
 from tests.conftest import ROOT
 
 CODE = ("app", "jobs", "sandbox", "bench", "launch")
@@ -48,6 +49,16 @@ def test_nobody_below_the_composition_root_imports_from_it() -> None:
     for name, text in _sources("app"):
         if name != "app/__init__.py":
             assert not re.search(r"^\s*from app import |^\s*import app$", text, re.M), name
+
+
+def test_every_string_of_the_catalogue_is_said_somewhere() -> None:
+    """By its whole key, or by a beginning that code or a template completes (``t("inbox.kind_" ~ kind)``)."""
+    catalogue = ROOT / "app" / "strings"
+    files = [path for path in (ROOT / "app").rglob("*") if path.suffix in {".py", ".html"} and path.parent != catalogue]
+    said = "\n".join(path.read_text() for path in files)
+    begun = tuple(set(re.findall(r"""["']([a-z_]+\.[a-z_]*_)(?:\{|["'])""", said)) | set(re.findall(r"""["']([a-z_]+\.)(?:\{|["'] ?[~+])""", said)))
+    whole = set(re.findall(r"[a-z_]+(?:\.[a-z_0-9]+)+", said))
+    assert [key for key in CATALOGUE if key not in whole and not key.startswith(begun)] == []
 
 
 def test_functions_and_files_stay_short_and_the_list_of_exceptions_only_shrinks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import time
 import zipfile
 
@@ -57,6 +58,15 @@ def test_encodings_are_told_apart_without_a_word() -> None:
 def test_a_file_without_a_heading_is_read_from_its_first_row() -> None:
     table = read_csv(b"ada@x.com,Ada\ngrace@x.com,Grace\n")
     assert table.columns == ("Column 1", "Column 2") and len(list(table.rows)) == 2
+
+
+def test_a_file_that_only_calls_itself_a_table_is_refused_before_anybody_maps_its_columns() -> None:
+    noise = random.Random(7).randbytes(6_000)
+    for data in (noise, b"email,first_name\n" + noise, b"\x7fELF" + bytes(range(256)) * 9):
+        with pytest.raises(UnreadableFile, match="not a table"):
+            read_table(data)
+    few_wrong_bytes = "email,first_name\nada@a.test,Ad\x81a\n".encode("latin-1") + b"bo@a.test,Bo\n" * 30
+    assert len(list(read_table(few_wrong_bytes).rows)) == 31
 
 
 @pytest.mark.parametrize("data", [b"email,first_name\r\n", b"email,first_name\n,\n  ,\n", b"\n\n"])

@@ -25,6 +25,7 @@ from sandbox.mail.server import MailConfig, RunningMailServer
 from tests import factories
 from tests.conftest import settings_for
 from tests.engine.edges import unwatch, watch
+from tests.patience import in_time
 
 
 @contextmanager
@@ -153,5 +154,5 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
     while not value and time.monotonic() < end:
         time.sleep(0.02)
         value = condition()
-    assert value, f"not within {seconds} s: {value!r}; deliveries: {statuses()}"
+    in_time(bool(value), f"not within {seconds} s: {value!r}; deliveries: {statuses()}")
     return value

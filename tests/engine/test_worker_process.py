@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import KEYS, SECRET
+from tests.patience import OutOfTime, in_time
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,13 +80,13 @@ def ends(worker: subprocess.Popen[str], within: float = 8.0) -> None:
         assert worker.wait(timeout=within) == 0
     except subprocess.TimeoutExpired:
         worker.kill()
-        raise AssertionError(f"still there {time.monotonic() - began:.1f} s after it was asked to end") from None
+        raise OutOfTime(f"still there {time.monotonic() - began:.1f} s after it was asked to end") from None
 
 
 def listening(wire: Between) -> None:
     until = time.monotonic() + 60
     while len(wire.ends) < 2:
-        assert time.monotonic() < until, "the worker never came to Redis"
+        in_time(time.monotonic() < until, "the worker never came to Redis")
         time.sleep(0.05)
     time.sleep(1.0)
 

@@ -14,13 +14,14 @@ from flask import Flask
 
 from app.core.config import Settings
 from jobs.reading.engine import Engine
+from tests.patience import in_time
 
 
 def until(question: Callable[[], Any], seconds: float = 10.0, every: float = 0.02) -> Any:
     """Ask until the answer is true; fails the test with the last answer after ``seconds``."""
     end = time.monotonic() + seconds
     while not (answer := question()):
-        assert time.monotonic() < end, f"still {answer!r} after {seconds} s"
+        in_time(time.monotonic() < end, f"still {answer!r} after {seconds} s")
         time.sleep(every)
     return answer
 

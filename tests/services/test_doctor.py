@@ -16,7 +16,7 @@ from app.models import Instance
 from app.services import doctor
 from app.services.doctor import ALL, BEFORE_SENDING, State, examine, reds
 from jobs import base
-from tests.factories import make_client, make_mailbox, save
+from tests.factories import make_campaign, make_client, make_mailbox, save
 
 
 def _of(app: Flask, name: str, **changes: object):  # type: ignore[no-untyped-def]
@@ -125,3 +125,15 @@ def test_we_never_greet_as_localhost_and_the_doctor_names_what_is_said(app: Flas
     finding = _of(app, "greeting name")
     assert name in finding.found
     assert finding.state is (State.WARNING if said == "[" else State.GOOD)
+
+
+def test_campaigns_under_way_without_a_postal_address_are_named(app: Flask) -> None:
+    """A launch demands it and it cannot be emptied: only what an earlier version started can be without."""
+    without, drafting, fine = make_client(name="No Address", postal_address=" "), make_client(name="Drafts", postal_address=""), make_client()
+    for client, status in ((without, "running"), (drafting, "draft"), (fine, "running")):
+        make_campaign(client, status=status)
+    found = _of(app, "postal address")
+    assert found.state is State.WARNING and "No Address" in found.found and "Drafts" not in found.found and "Settings" in found.fix
+    without.postal_address = "1 Street"
+    db.session.commit()
+    assert _of(app, "postal address").state is State.GOOD

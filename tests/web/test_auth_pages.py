@@ -277,6 +277,8 @@ def test_changing_the_password_needs_the_current_one_and_ends_the_other_sessions
     elsewhere = PageClient(app).log_in(user)
     refused = page.post("/profile/password", {"current_password": "not it", "new_password": "four quiet herons wade"})
     assert refused.status == 422 and "not your current password" in refused.words
+    same = page.post("/profile/password", {"current_password": PASSWORD, "new_password": PASSWORD})
+    assert same.status == 422 and "This is your present password" in same.words and elsewhere.get("/profile").status == 200
     assert (
         page.post("/profile/password", {"current_password": PASSWORD, "new_password": "four quiet herons wade"}).status
         == 303

@@ -267,7 +267,8 @@ def test_the_catalogue_knows_every_text_that_templates_ask_for() -> None:
 
 
 def test_texts_count_and_fill_their_places() -> None:
-    assert t("auth.wait", n=1).startswith("Too many attempts. Wait 1 second,") and "2 seconds" in t("auth.wait", n=2)
+    assert (t("frame.selected", n=1), t("frame.selected", n=2)) == ("1 selected", "2 selected")
+    assert (t("trail.proved", n=1), t("trail.proved", n=2)[:7]) == ("One line is sealed and fits.", "All 2 s")
     with pytest.raises(KeyError):
         t("frame.unknown")
 

@@ -114,6 +114,22 @@ def test_triage_by_plain_forms(desk: Desk) -> None:
     assert desk.fresh().assignee_id == desk.user.id
 
 
+def test_a_wrong_day_without_scripts_comes_back_to_the_conversation_with_what_to_do(desk: Desk) -> None:
+    for day in ({}, {"day": "yesterday"}, {"day": "2001-01-01"}):
+        answer = desk.page.post(f"{desk.path}/snooze", day)
+        assert answer.status == 303 and answer.location == desk.path, day
+        assert "that is still ahead" in desk.page.follow(answer).words
+    assert desk.fresh().status == "open"
+
+
+def test_what_has_no_place_on_a_page_leads_back_to_the_page_it_came_from(desk: Desk) -> None:
+    refused = desk.page.post(f"{desk.path}/assign", {"user_id": "nobody"}, headers={"Referer": f"http://localhost{desk.path}?view=unread"})
+    assert refused.status == 422 and "Choose somebody of the list" in refused.words
+    assert refused.find("a", class_="btn").get("href") == f"{desk.path}?view=unread"
+    foreign = desk.page.post(f"{desk.path}/assign", {"user_id": "nobody"}, headers={"Referer": "https://far.test/page"})
+    assert foreign.find("a", class_="btn").get("href") == "/"
+
+
 def test_the_way_back_never_leads_elsewhere(desk: Desk) -> None:
     for back in ("https://far.test/", "//far.test/c/acme/inbox/", "/profile"):
         assert desk.page.post(f"{desk.path}/close", {"back": back}).location == "/c/acme/inbox/"

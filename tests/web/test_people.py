@@ -63,6 +63,7 @@ def test_what_was_typed_stays_when_it_cannot_be(app: Flask, client: Client, admi
     for typed, words in (
         ({"email": "no address", "name": "Bo", "role": "agent"}, "address"),
         ({"email": "bo@agency.test", "name": "", "role": "agent"}, "name"),
+        ({"email": "bo@agency.test", "name": "B" * 121, "role": "agent"}, "at most 120 characters"),
         ({"email": "bo@agency.test", "name": "Bo", "role": "king"}, "Choose a role"),
         ({"email": "bo@agency.test", "name": "Bo", "role": "agent", "timezone": "Mars/Base"}, "time zone"),
     ):

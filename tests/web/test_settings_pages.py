@@ -73,6 +73,8 @@ def test_what_is_no_address_is_named_and_nothing_typed_is_lost(admin: PageClient
     refused = admin.post("/c/acme/do-not-contact/", {"addresses": "ok@a.test\nbroken@@b", "reason": "manual", "note": "keep me"})
     assert refused.status == 422 and "broken@@b" in refused.words and "keep me" in refused.text
     assert admin.post("/c/acme/do-not-contact/", {"addresses": "", "reason": "manual"}).status == 422
+    nobody = admin.post("/c/acme/do-not-contact/", {"addresses": "everybody there", "reason": "manual"})
+    assert nobody.status == 422 and "no address in this: everybody there" in nobody.words
     assert admin.post("/c/acme/do-not-contact/", {"addresses": "a@b.test", "reason": "because"}).status == 422
 
 
@@ -120,12 +122,13 @@ def test_the_settings_of_a_client_are_changed_with_their_history(admin: PageClie
     shown = admin.get("/c/acme/settings/")
     assert "client hour cap" in shown.words and "Ada Admin" in shown.words
     meanwhile = admin.post("/c/acme/settings/", settings_form(client_hour_cap="300"))
-    assert meanwhile.status == 409 and "Somebody changed this setting" in meanwhile.words and "300" in meanwhile.text
+    assert meanwhile.status == 409 and "Stored now: 200" in meanwhile.words and "300" in meanwhile.text
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"country": "XX"}, "letters of a country"), ({"name": "A" * 121}, "this one has 121"),
         ({"timezone": "Mars"}, "Choose a time zone"), ({"hours_1": "all day"}, "Write spans"), ({"hours_2": "17:00-09:00"}, "ends before"),
         ({"client_hour_cap": "lots"}, "whole number"), ({"retention_days": "1"}, "30 to 3,650"), ({"hours_0": ""}, "At least one window"),
     ],

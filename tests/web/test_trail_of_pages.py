@@ -247,7 +247,8 @@ def _people(do: Person) -> None:
 def _oneself(do: Person, app: Flask) -> None:
     user = db.session.get_one(User, do.user_id)
     do("/profile", name="Ada", timezone="Asia/Tokyo", language="pt", theme="dark")
-    do("/profile/password", current_password=PASSWORD, new_password=PASSWORD)
+    do("/profile/password", current_password=PASSWORD, new_password="four quiet herons wade")
+    do("/profile/password", current_password="four quiet herons wade", new_password=PASSWORD)
     for path in ("/profile/sessions/{}/end", "/profile/sessions/end-others"):
         PageClient(app).log_in(user)
         do(path.format(_newest(UserSession)))

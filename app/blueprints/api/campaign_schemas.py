@@ -6,10 +6,23 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from app.blueprints.api.schemas import Flag, Moment, PageQuery, Pattern, Shown, Strict, Worked, row_id, whole
+from app.blueprints.api.schemas import (
+    Flag,
+    Moment,
+    PageQuery,
+    Pattern,
+    Shown,
+    Strict,
+    Worked,
+    row_id,
+    seen,
+    version_shown,
+    whole,
+)
 from app.blueprints.api.schemas import text as words
 from app.domain.statuses import CampaignStatus, EnrollmentStatus
 from app.queries.campaigns import steps as steps_of
+from app.services.campaign_steps import version as step_version
 from app.services.campaigns import sender_ids
 
 MOST_LEADS = 10_000
@@ -44,6 +57,10 @@ class StepFields(Strict):
     subject = words(998, metadata={"description": "empty: continues the thread"})
     text = words(100_000)
     html = words(100_000)
+
+
+class StepChange(StepFields):
+    version = seen()
 
 
 class NewStep(StepFields):
@@ -97,6 +114,7 @@ class StepShown(Shown):
     subject = fields.String(required=True)
     text = fields.String(required=True)
     html = fields.String(required=True)
+    version = version_shown(step_version)
 
 
 class CampaignShown(Shown):

@@ -24,7 +24,7 @@ from app.blueprints.api.campaign_schemas import (
     PreviewShown,
     Sent,
     StatusShown,
-    StepFields,
+    StepChange,
     StepShown,
     TestSend,
     Texts,
@@ -116,9 +116,10 @@ def add_step(campaign: Campaign, body: dict[str, Any]) -> Step:
     return campaign_steps.add_step(g.client.id, present(campaign).id, body, after=after, by=g.viewer.id, confirmed=confirmed)
 
 
-@api_route("PATCH", "/steps/<int:row_id>", DRAFT, object_of=Step, body=StepFields, response=StepShown, summary="Change a step")
+@api_route("PATCH", "/steps/<int:row_id>", DRAFT, object_of=Step, body=StepChange, response=StepShown, summary="Change a step")
 def change_step(step: Step, body: dict[str, Any]) -> Step:
-    return campaign_steps.edit_step(g.client.id, step.campaign_id, step.id, body, by=g.viewer.id)
+    version = body.pop("version", None)
+    return campaign_steps.edit_step(g.client.id, step.campaign_id, step.id, body, by=g.viewer.id, seen=version)
 
 
 @api_route("DELETE", "/steps/<int:row_id>", DRAFT, object_of=Step, query=Confirmed, status=204, summary="Remove a step")

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app.blueprints.api.core import api_route
 from app.blueprints.api.pagination import Page, page_of
-from app.blueprints.api.schemas import Moment, PageQuery, Shown, Strict, text, whole
+from app.blueprints.api.schemas import Moment, PageQuery, Shown, Strict, seen, text, version_shown, whole
 from app.core.extensions import db
 from app.domain.permissions import Permission
 from app.models import Client, User
@@ -33,6 +33,7 @@ class NewClient(ClientFields):
 
 class ClientChange(ClientFields):
     name = text(120, shortest=1)
+    version = seen()
 
 
 class ClientShown(Shown):
@@ -46,6 +47,7 @@ class ClientShown(Shown):
     language = fields.String(required=True)
     retention_days = fields.Integer(required=True)
     created_at = Moment(required=True)
+    version = version_shown(clients.version)
 
 
 @api_route("GET", "/clients", client=False, query=PageQuery, list_of=ClientShown, summary="Clients you may enter")
@@ -89,4 +91,5 @@ def show_client(client: Client) -> Client:
 )
 def change(client: Client, body: dict[str, Any]) -> Client:
     """The short name stays for good: addresses hold it."""
-    return clients.change_client(client, body)
+    version = body.pop("version", None)
+    return clients.change_client(client, body, seen=version)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app.blueprints.api.core import api_route
 from app.blueprints.api.pagination import Page, page_of
-from app.blueprints.api.schemas import Moment, PageQuery, Pattern, Shown, Strict, row_id, text
+from app.blueprints.api.schemas import Moment, PageQuery, Pattern, Shown, Strict, row_id, seen, text, version_shown
 from app.core.errors import Conflict
 from app.domain.permissions import Permission
 from app.models import Lead
@@ -35,6 +35,10 @@ class LeadFields(Strict):
 
 class NewLead(LeadFields):
     email = text(320, shortest=1, required=True)
+
+
+class LeadChange(LeadFields):
+    version = seen()
 
 
 class LeadFilterQuery(Strict):
@@ -79,6 +83,7 @@ class LeadShown(Shown):
     bounced_at = Moment(required=True, allow_none=True)
     created_at = Moment(required=True)
     updated_at = Moment(required=True)
+    version = version_shown(leads.version)
 
 
 def _allow_reserved() -> bool:
@@ -103,11 +108,12 @@ def show(lead: Lead) -> Lead:
 
 
 @api_route(
-    "PATCH", "/leads/<int:row_id>", Permission.LEADS_EDIT, object_of=Lead, body=LeadFields, response=LeadShown, summary="Change a lead"
+    "PATCH", "/leads/<int:row_id>", Permission.LEADS_EDIT, object_of=Lead, body=LeadChange, response=LeadShown, summary="Change a lead"
 )
 def change(lead: Lead, body: dict[str, Any]) -> Lead:
     """A lead that waited for a missing value goes on."""
-    return leads.change_lead(lead, body, allow_reserved=_allow_reserved(), by=g.viewer.id)
+    version = body.pop("version", None)
+    return leads.change_lead(lead, body, allow_reserved=_allow_reserved(), by=g.viewer.id, seen=version)
 
 
 @api_route("DELETE", "/leads/<int:row_id>", Permission.LEADS_EDIT, object_of=Lead, status=204, summary="Remove a lead")

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from app.blueprints.api.campaign_schemas import Window, WindowShown, windows_of
 from app.blueprints.api.core import api_route
 from app.blueprints.api.pagination import Page, page_of
-from app.blueprints.api.schemas import Flag, Moment, PageQuery, Shown, Strict, Worked, text, whole
+from app.blueprints.api.schemas import Flag, Moment, PageQuery, Shown, Strict, Worked, seen, text, version_shown, whole
 from app.channels.verify import verify_now
 from app.channels.wiring import build_channels
 from app.core.db import outside_transaction
@@ -20,7 +20,7 @@ from app.domain.calendar_settings import MAX_WINDOWS
 from app.domain.permissions import Permission
 from app.domain.statuses import SenderStatus
 from app.models import Mailbox
-from app.services import mailbox_verification, mailboxes
+from app.services import mailbox_values, mailbox_verification, mailboxes
 from app.services.mailbox_targets import Targets
 from app.services.mailbox_values import SAVE_TO_SENT, SECURITIES, TEXT_LIMIT
 from app.strings import t
@@ -55,6 +55,10 @@ class MailboxFields(Strict):
 
 class NewMailbox(MailboxFields):
     email = text(320, shortest=1, required=True)
+
+
+class MailboxChange(MailboxFields):
+    version = seen()
 
 
 class OlderMail(Strict):
@@ -115,6 +119,7 @@ class MailboxShown(Shown):
     verified_at = Moment(required=True, allow_none=True)
     verification = Worked(lambda mailbox: verification(mailbox.verify_result), VerificationShown)
     created_at = Moment(required=True)
+    version = version_shown(mailbox_values.version)
 
 
 def verification(result: dict[str, Any]) -> dict[str, Any]:
@@ -153,12 +158,13 @@ def show_mailbox(mailbox: Mailbox) -> Mailbox:
 
 
 @api_route(
-    "PATCH", "/mailboxes/<int:row_id>", Permission.MAILBOXES_MANAGE, object_of=Mailbox, body=MailboxFields, response=MailboxShown,
+    "PATCH", "/mailboxes/<int:row_id>", Permission.MAILBOXES_MANAGE, object_of=Mailbox, body=MailboxChange, response=MailboxShown,
     summary="Change a mailbox",
 )
 def change(mailbox: Mailbox, body: dict[str, Any]) -> Mailbox:
     """New servers, logins or passwords make it ``connecting`` until they are verified."""
-    return mailboxes.update(_present(mailbox), _given(body), targets())
+    version = body.pop("version", None)
+    return mailboxes.update(_present(mailbox), _given(body), targets(), seen=version)
 
 
 @api_route("DELETE", "/mailboxes/<int:row_id>", Permission.MAILBOXES_MANAGE, object_of=Mailbox, query=RemovedHow, status=204, summary="Remove a mailbox")

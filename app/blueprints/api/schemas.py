@@ -87,6 +87,20 @@ def text(longest: int = 500, *, shortest: int = 0, **options: Any) -> fields.Str
     return fields.String(validate=validate.Length(min=shortest, max=longest), **options)
 
 
+#: How a row says what it is, and how a change says what it was: domain/fingerprint.py.
+SEEN = {"description": "the `version` you read: 409 `changed_meanwhile` when somebody saved after that"}
+
+
+def seen() -> fields.String:
+    """The optional ``version`` of a change."""
+    return text(40, metadata=SEEN)
+
+
+def version_shown(of: Any) -> fields.Function:
+    """The ``version`` of a row, as ``of(row)`` says it."""
+    return fields.Function(of, required=True, metadata={"type": "string", "description": "changes with everything that can be changed here"})
+
+
 def row_id(**options: Any) -> fields.Integer:
     return fields.Integer(strict=True, validate=validate.Range(min=1, max=LARGEST_ID), **options)
 

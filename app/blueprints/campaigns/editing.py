@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +54,7 @@ def _editor(campaign: Campaign, step_id: int | None, values: Mapping[str, Any] |
     seen, problem = _preview(campaign.id, step.id, shown if values else None)
     return campaign_page(
         "campaigns/steps.html", "editor", campaign, "steps", steps=written, step=step, number=written.index(step) + 1, values=shown,
-        was=_print(step), wait_words=wait_words, variables=reading.variables(g.client.id, campaign.id), preview=seen, preview_problem=problem,
+        was=editing.version(step), wait_words=wait_words, variables=reading.variables(g.client.id, campaign.id), preview=seen, preview_problem=problem,
         **{"asked": None, "good": "", **context},
     )  # fmt: skip
 
@@ -76,12 +74,6 @@ def _preview(campaign_id: int, step_id: int, texts: Mapping[str, Any] | None) ->
     return None, ""
 
 
-def _print(step: Step) -> str:
-    """What a message said when its form was drawn: who saves over somebody else's words is told so first."""
-    said = [getattr(step, name) for name in (*TEXTS, "delay_value", "delay_unit")]
-    return hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()[:16]
-
-
 def _typed() -> dict[str, Any]:
     return {name: request.form[name] for name in (*TEXTS, "delay_value", "delay_unit") if name in request.form}
 
@@ -98,14 +90,13 @@ def save_step(campaign_id: int, step_id: int) -> ResponseReturnValue:
     then = request.form.get("then", "stay")
     if then == "preview":
         return _editor(campaign, step_id, values)
-    if "was" in request.form and request.form["was"] not in {_print(one) for one in reading.steps(g.client.id, campaign_id) if one.id == step_id}:
-        return _editor(campaign, step_id, values, status=409, note=t("campaigns.step_changed"))
     try:
-        editing.edit_step(g.client.id, campaign_id, step_id, values, by=viewer().id)
+        editing.edit_step(g.client.id, campaign_id, step_id, values, by=viewer().id, seen=request.form.get("was"))
     except Invalid as wrong:
         return _editor(campaign, step_id, values, status=422, errors=wrong.details)
     except Conflict as refused:
-        return _editor(campaign, step_id, values, status=409, note=refused.message)
+        note = t("campaigns.step_changed") if refused.code == "changed_meanwhile" else refused.message
+        return _editor(campaign, step_id, values, status=409, note=note)
     if then == "next":
         return after_post(following(campaign, "steps"))
     return after_post(_here(campaign_id, step_id), toast=t("campaigns.step_saved"))

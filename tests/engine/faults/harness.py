@@ -30,6 +30,7 @@ from tests import factories
 from tests.channels.peers import WarpLoop
 from tests.engine.conftest import fresh
 from tests.engine.workers import ROOT, Database
+from tests.patience import in_time
 
 
 class Pushed:
@@ -252,6 +253,6 @@ def all_fresh(cells: dict[str, Cell], condition: Callable[[Cell], Any], seconds:
     """Wait until something holds for every cell; names those for which it does not."""
     deadline = time.monotonic() + seconds
     while wrong := [name for name, cell in cells.items() if not condition(cell)]:
-        assert time.monotonic() < deadline, f"not within {seconds} s: {wrong}"
+        in_time(time.monotonic() < deadline, f"not within {seconds} s: {wrong}")
         time.sleep(0.05)
 

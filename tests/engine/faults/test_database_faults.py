@@ -31,6 +31,7 @@ from tests.engine import workers
 from tests.engine.faults.cutting import MODES, CuttingProxy, Plan
 from tests.engine.faults.harness import Keeper, judge, sending, settle
 from tests.engine.workers import Database
+from tests.patience import in_time
 
 STOPS = int(os.environ.get("EMBERPOST_DATABASE_STOPS", "3"))
 CUTS = int(os.environ.get("EMBERPOST_STATEMENT_CUTS", "1"))
@@ -76,7 +77,7 @@ def ready(settings) -> Database:
         try:
             return Database(settings)
         except psycopg.OperationalError:
-            assert time.monotonic() < end
+            in_time(time.monotonic() < end, "no server again within 30 s")
             time.sleep(0.05)
 
 

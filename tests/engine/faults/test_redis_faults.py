@@ -22,6 +22,7 @@ from tests.conftest import settings_for
 from tests.engine import workers
 from tests.engine.faults.harness import judge, product_process
 from tests.engine.workers import Database
+from tests.patience import in_time
 
 FAULTS = int(os.environ.get("EMBERPOST_REDIS_FAULTS", "5"))
 LEADS_PER_FAULT = 100
@@ -98,11 +99,11 @@ def test_a_redis_that_is_emptied_killed_and_restarted_costs_seconds_and_no_messa
         delays = sorted(float(row[0]) for row in database.all(DELAYS))
         print(f"\n{FAULTS} faults {hits}, {len(delays)} messages: slowest {delays[-1]:.1f} s, median {delays[len(delays) // 2]:.1f} s"
               f" at ticks every {15 / PACE:.0f} s and sweeps every {SWEEP_S / PACE:.0f} s")  # fmt: skip
-        assert delays[-1] <= PROMISED_S
+        in_time(delays[-1] <= PROMISED_S, f"a message came {delays[-1]:.1f} s late")
 
 
 def wait_for(database: Database, question: str, count: int, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while (found := database.one(question)) < count:
-        assert time.monotonic() < end, f"{found} of {count}: {question}"
+        in_time(time.monotonic() < end, f"{found} of {count}: {question}")
         time.sleep(0.1)

@@ -1,0 +1,26 @@
+"""Names that people give to people and things: one line, as long as its place, nothing in it that is not seen."""
+
+from __future__ import annotations
+
+import re
+
+#: Unicode's embeddings, overrides and isolates: what stands behind them is read in another order than it is written.
+_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def without_turns(text: str) -> str:
+    """``text`` without characters that turn the direction of writing; letters of every direction bring their own."""
+    return text if text.isascii() else _TURNS.sub("", text)
+
+
+def tidy_name(raw: object, longest: int) -> str:
+    """The name in one line, spaces as single ones. Raises ValueError with the sentence to show."""
+    text = " ".join(without_turns(str(raw or "")).split())
+    if not text:
+        raise ValueError("Write a name.")
+    if len(text) > longest:
+        raise ValueError(f"Write a name of at most {longest} characters; this one has {len(text)}.")
+    if _CONTROLS.search(text):
+        raise ValueError("The name holds control characters. Write it in plain letters.")
+    return text

@@ -1,0 +1,147 @@
+"""Two windows on the same thing: who saves second is shown what the first one stored, and neither is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from app.core.extensions import db
+from app.models import Client, Lead, Mailbox
+from app.services import settings
+from tests.factories import make_client, make_lead, make_mailbox, make_user
+from tests.web.page_client import Page, PageClient
+
+
+@pytest.fixture
+def client(app: Flask) -> Client:
+    return make_client(slug="acme", name="Acme", postal_address="1 Old Street")
+
+
+@pytest.fixture
+def page(app: Flask, client: Client) -> PageClient:
+    return PageClient(app).log_in(make_user(client, name="Ada Admin"))
+
+
+def fresh() -> None:
+    db.session.rollback()
+    db.session.expire_all()
+
+
+def filled(page: Page, form_id: str) -> dict[str, Any]:
+    """What a browser sends for this form as it stands."""
+    values: dict[str, Any] = {}
+    for field in page.find("form", id=form_id).iter():
+        tag, name = str(field.tag).rsplit("}", 1)[-1], field.get("name")
+        if not name or name == "csrf_token" or (field.get("type") == "checkbox" and field.get("checked") is None):
+            continue
+        if tag == "input":
+            values[name] = field.get("value") or ""
+        elif tag == "textarea":
+            values[name] = (field.text or "").removeprefix("\n")
+        elif tag == "select":
+            chosen = [option.get("value") for option in field.iter() if option.get("selected") is not None]
+            values[name] = chosen[0] if chosen else ""
+    return values
+
+
+def test_a_lead_two_people_change_keeps_what_the_first_one_saved(page: PageClient, client: Client) -> None:
+    lead = make_lead(client, first_name="Ada", company="Old Ltd", custom={"city": "Porto"})
+    here, key = f"/c/acme/leads/{lead.id}", lead.id
+    window = filled(page.get(here), "lead-form")
+    assert page.post(here, {**window, "company": "Theirs Ltd", "own.city": "Lisbon"}).status == 303
+    mine = page.post(here, {**window, "first_name": "Adele"})
+    assert mine.status == 409 and "Somebody else saved this meanwhile" in mine.words
+    assert "Stored now: Theirs Ltd" in mine.words and "Stored now: Lisbon" in mine.words and "Stored now: Ada" in mine.words
+    again = filled(mine, "lead-form")
+    assert (again["first_name"], again["company"], again["own.city"]) == ("Adele", "Old Ltd", "Porto"), "what I typed is still there"
+    fresh()
+    assert db.session.get_one(Lead, key).company == "Theirs Ltd"
+    assert page.post(here, {**again, "company": "Theirs Ltd", "own.city": "Lisbon"}).status == 303
+    fresh()
+    saved = db.session.get_one(Lead, key)
+    assert (saved.first_name, saved.company, saved.custom) == ("Adele", "Theirs Ltd", {"city": "Lisbon"})
+
+
+def test_a_refused_lead_does_not_take_in_what_was_saved_meanwhile(page: PageClient, client: Client) -> None:
+    """The form that comes back with a wrong field still knows which lead it was drawn for."""
+    lead = make_lead(client, first_name="Ada")
+    here, key = f"/c/acme/leads/{lead.id}", lead.id
+    window = filled(page.get(here), "lead-form")
+    refused = page.post(here, {**window, "timezone": "Mars"})
+    assert refused.status == 422
+    assert page.post(here, {**window, "first_name": "Theirs"}).status == 303
+    assert page.post(here, {**filled(refused, "lead-form"), "timezone": "", "first_name": "Mine"}).status == 409
+    fresh()
+    assert db.session.get_one(Lead, key).first_name == "Theirs"
+
+
+def test_a_value_set_back_is_what_was_seen(page: PageClient, client: Client) -> None:
+    lead = make_lead(client, first_name="Ada")
+    here = f"/c/acme/leads/{lead.id}"
+    window = filled(page.get(here), "lead-form")
+    for name in ("Theirs", "Ada"):
+        assert page.post(here, {**window, "version": filled(page.get(here), "lead-form")["version"], "first_name": name}).status == 303
+    assert page.post(here, {**window, "first_name": "Mine"}).status == 303
+
+
+def test_a_mailbox_two_people_change_keeps_what_the_first_one_saved(page: PageClient, client: Client) -> None:
+    mailbox = make_mailbox(client, daily_cap=40)
+    here, key = f"/c/acme/mailboxes/{mailbox.id}", mailbox.id
+    window = filled(page.get(here), "mailbox-form")
+    assert page.post(here, {**window, "daily_cap": "20", "show_all_mail": "1"}).status == 303
+    mine = page.post(here, {**window, "display_name": "Mine"})
+    assert mine.status == 409 and "Stored now: 20" in mine.words and "Stored now: yes" in mine.words
+    fresh()
+    stored = db.session.get_one(Mailbox, key)
+    assert (stored.daily_cap, stored.show_all_mail, stored.display_name) == (20, True, window["display_name"])
+    assert page.post(here, {**filled(mine, "mailbox-form"), "daily_cap": "20", "show_all_mail": "1"}).status == 303
+    fresh()
+    assert (db.session.get_one(Mailbox, key).display_name, db.session.get_one(Mailbox, key).daily_cap) == ("Mine", 20)
+
+
+def test_pausing_or_reading_a_mailbox_is_no_change_to_its_form(page: PageClient, client: Client) -> None:
+    mailbox = make_mailbox(client)
+    here = f"/c/acme/mailboxes/{mailbox.id}"
+    window = filled(page.get(here), "mailbox-form")
+    page.post(f"{here}/pause")
+    assert page.post(here, {**window, "daily_cap": "21"}).status == 303
+
+
+def test_settings_two_people_change_keep_what_the_first_one_saved(page: PageClient, client: Client) -> None:
+    client_id = client.id
+    window = filled(page.get("/c/acme/settings/"), "client-settings")
+    assert page.post("/c/acme/settings/", {**window, "postal_address": "2 Their Street"}).status == 303
+    mine = page.post("/c/acme/settings/", {**window, "name": "Acme Labs", "client_hour_cap": "300"})
+    assert mine.status == 409 and "Stored now: 2 Their Street" in mine.words
+    fresh()
+    assert settings.get("client", client_id, "client_hour_cap") != 300
+    again = filled(mine, "client-settings")
+    assert (again["name"], again["postal_address"], again["client_hour_cap"]) == ("Acme Labs", "1 Old Street", "300")
+    assert page.post("/c/acme/settings/", {**again, "postal_address": "2 Their Street"}).status == 303, "once is enough to have seen it"
+    fresh()
+    row = db.session.get_one(Client, client_id)
+    assert (row.name, row.postal_address, settings.get("client", client_id, "client_hour_cap")) == ("Acme Labs", "2 Their Street", 300)
+
+
+def test_a_limit_that_somebody_changed_leaves_the_other_fields_of_the_form_unwritten(page: PageClient, client: Client) -> None:
+    client_id = client.id
+    window = filled(page.get("/c/acme/settings/"), "client-settings")
+    assert page.post("/c/acme/settings/", {**window, "client_hour_cap": "300"}).status == 303
+    mine = page.post("/c/acme/settings/", {**window, "name": "Acme Labs"})
+    assert mine.status == 409 and "Stored now: 300" in mine.words and "Stored now: Acme" in mine.words
+    fresh()
+    assert db.session.get_one(Client, client_id).name == "Acme"
+    assert page.post("/c/acme/settings/", {**filled(mine, "client-settings"), "client_hour_cap": "300"}).status == 303
+
+
+def test_settings_of_the_installation_can_be_saved_by_who_has_seen_the_others(app: Flask, client: Client) -> None:
+    operator = PageClient(app).log_in(make_user(is_operator=True))
+    window = filled(operator.get("/operations/settings"), "instance-settings")
+    assert operator.post("/operations/settings", {**window, "instance_minute_cap": "600"}).status == 303
+    mine = operator.post("/operations/settings", {**window, "instance_minute_cap": "500"})
+    assert mine.status == 409 and "Stored now: 600" in mine.words
+    assert operator.post("/operations/settings", filled(mine, "instance-settings")).status == 303
+    fresh()
+    assert settings.get("instance", settings.INSTANCE, "instance_minute_cap") == 500
