@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, Response, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app.blueprints import frame, times
+from app.blueprints import frame
 from app.blueprints.access import public, requires, signed_in, viewer
 from app.blueprints.htmx import after_post, page_or_fragment, wants_fragment
 from app.core import clock
 from app.core.errors import Invalid
 from app.core.extensions import db
 from app.domain.permissions import Permission
+from app.domain.working_time import day_start, local_date
 from app.models import User
 from app.queries import live
 from app.services.clients import FIELDS, create_client
@@ -78,8 +80,8 @@ def live_figures() -> live.LiveFigures:
     """For the sidebar; zeros on error pages, whose transaction is over."""
     if g.get("client") is None or g.get("in_error"):
         return live.NOTHING
-    local = clock.now().astimezone(times.zone(g.client.timezone))
-    return live.live_figures(g.client.id, local.replace(hour=0, minute=0, second=0, microsecond=0))
+    today = local_date(g.client.timezone, clock.now())
+    return live.live_figures(g.client.id, day_start(g.client.timezone, today), day_start(g.client.timezone, today + timedelta(days=1)))
 
 
 @blueprint.record_once

@@ -66,7 +66,7 @@ class GateFacts:
     instance_stopped: bool = False
     client_stopped: bool = False
     campaign_status: CampaignStatus = CampaignStatus.RUNNING
-    circuit_open_until: datetime | None = None
+    circuit_open: bool = False  # paused by the brake after five messages in doubt; a person resumes it
     enrollment_status: EnrollmentStatus = EnrollmentStatus.WAITING
     enrollment_reason: Reason | None = None
     held_until: datetime | None = None
@@ -101,7 +101,7 @@ _CAMPAIGN: dict[CampaignStatus, Decision] = {
 def decide(kind: DeliveryKind, facts: GateFacts) -> Decision:
     """Send, wait or cancel; pure, and the first objection in order of precedence wins."""
     rule = KIND_RULES[kind]
-    for check in (_final, _provider, _switches, _health, _sequence, _caps, _calendar, _pace):
+    for check in (_final, _provider, _switches, _sequence, _caps, _calendar, _pace):
         objection = check(rule, facts)
         if objection is not None:
             return objection
@@ -142,14 +142,10 @@ def _switches(rule: KindRule, facts: GateFacts) -> Decision | None:
         return _CAMPAIGN[facts.campaign_status]
     if rule.by_sender and facts.sender_stopped:
         return WaitUntil(Reason.STOPPED_SENDER)
+    if rule.by_sender and facts.circuit_open:
+        return WaitUntil(Reason.CIRCUIT_OPEN)
     if rule.by_sender and facts.sender_status is SenderStatus.PAUSED:
         return WaitUntil(Reason.SENDER_PAUSED)
-    return None
-
-
-def _health(rule: KindRule, facts: GateFacts) -> Decision | None:
-    if rule.needs_sender and _ahead(facts.circuit_open_until, facts):
-        return WaitUntil(Reason.CIRCUIT_OPEN, facts.circuit_open_until)
     return None
 
 

@@ -107,7 +107,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.SENDER_PAUSED: _e("The mailbox is paused.", "Resume the mailbox."),
     Reason.SENDER_AUTH_FAILED: _e("The mailbox cannot log in.", "Correct the mailbox's password and verify it."),
     Reason.PROVIDER_BACKOFF: _e("The mail server asked us to wait.", _BY_ITSELF),
-    Reason.CIRCUIT_OPEN: _e("The mail server fails too often just now.", "We try again after a short rest."),
+    Reason.CIRCUIT_OPEN: _e("Five messages in a row got no answer from the mailbox's server, so it rests.", "Look at «Not sure», then resume the mailbox."),
     Reason.REPLIED: _e("The lead has answered.", "Answer in the inbox."),
     Reason.REPLIED_ELSEWHERE: _e("The lead has answered in another campaign.", "Answer in the inbox."),
     Reason.ANSWERED_ELSEWHERE: _e("Somebody of us wrote to this lead from outside.", "Resume the lead when it should go on."),

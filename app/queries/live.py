@@ -8,8 +8,8 @@ from datetime import datetime
 from sqlalchemy import func, or_, select
 
 from app.core.extensions import db
-from app.domain.statuses import DeliveryStatus, SenderStatus
-from app.models import Conversation, Delivery, Sender, Switch
+from app.domain.statuses import CampaignStatus, DeliveryStatus, EnrollmentStatus, SenderStatus
+from app.models import Campaign, Conversation, Delivery, Enrollment, Sender, Switch
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class LiveFigures:
     mailboxes_active: int = 0
     mailboxes: int = 0
     sent_today: int = 0
+    planned_today: int = 0  # sent, or due before the day ends; never more than its mailboxes may send
     allowed_today: int = 0
     unread: int = 0
     stopped: bool = False
@@ -26,8 +27,8 @@ class LiveFigures:
 NOTHING = LiveFigures()
 
 
-def live_figures(client_id: int, day_start: datetime) -> LiveFigures:
-    """Figures of one client; ``day_start`` is the beginning of its local day, in product time."""
+def live_figures(client_id: int, day_start: datetime, day_end: datetime) -> LiveFigures:
+    """Figures of one client; ``day_start`` and ``day_end`` bound its local day, in product time."""
     active = Sender.status == SenderStatus.ACTIVE
     mailboxes, working, allowed = db.session.execute(
         select(
@@ -44,6 +45,7 @@ def live_figures(client_id: int, day_start: datetime) -> LiveFigures:
             Delivery.sent_at >= day_start,
         )
     )
+    planned = max(sent or 0, min((sent or 0) + _due(client_id, day_end, int(allowed)), int(allowed)))
     unread = db.session.scalar(
         select(func.count()).where(
             Conversation.client_id == client_id,
@@ -57,4 +59,21 @@ def live_figures(client_id: int, day_start: datetime) -> LiveFigures:
             or_(Switch.scope_kind == "instance", (Switch.scope_kind == "client") & (Switch.scope_id == client_id))
         )
     )
-    return LiveFigures(working, mailboxes, sent or 0, int(allowed), unread or 0, bool(stopped), {"inbox": unread or 0})
+    return LiveFigures(working, mailboxes, sent or 0, planned, int(allowed), unread or 0, bool(stopped), {"inbox": unread or 0})
+
+
+def _due(client_id: int, before: datetime, most: int) -> int:
+    """Messages of running campaigns that become due before then, counted up to ``most``: in the outbox, or a lead's next one."""
+    rows = select(Delivery.id).where(
+        Delivery.client_id == client_id, Delivery.status == DeliveryStatus.QUEUED, Delivery.due_at < before, Delivery.campaign_id.is_not(None)
+    )
+    walks = (
+        select(Enrollment.id)
+        .join(Sender, Sender.id == Enrollment.sender_id)
+        .join(Campaign, Campaign.id == Enrollment.campaign_id)
+        .where(
+            Enrollment.client_id == client_id, Enrollment.status == EnrollmentStatus.WAITING, Enrollment.next_at < before,
+            Sender.status == SenderStatus.ACTIVE, Campaign.status == CampaignStatus.RUNNING,
+        )
+    )  # fmt: skip
+    return sum(db.session.scalar(select(func.count()).select_from(found.limit(most).subquery())) or 0 for found in (rows, walks))

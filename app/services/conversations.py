@@ -147,7 +147,7 @@ def add_sent(client_id: int, conversation_id: int, delivery_ids: Iterable[int]) 
         text(
             "SELECT d.id, d.sender_id, d.mime, d.message_id, coalesce(d.sent_at, d.permit_product_at, d.due_at) AS at, s.address,"
             " s.address_key, s.display_name FROM deliveries d JOIN senders s ON s.id = d.sender_id"
-            " WHERE d.id = ANY(:ids) AND d.client_id = :client AND d.mime IS NOT NULL ORDER BY d.id"
+            " WHERE d.id = ANY(:ids) AND d.client_id = :client AND d.mime <> ''::bytea ORDER BY d.id"
         ),
         {"ids": list(delivery_ids), "client": client_id},
     ).all()

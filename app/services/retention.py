@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 
 from app.core.extensions import db
+from app.services.forgetting import forget_conversations
 
 AT_ONCE = 500
 HEADERS_KEPT = timedelta(days=30)
@@ -86,6 +87,12 @@ def forget_failures(now: datetime) -> int:
     )
 
 
+def forget_old_conversations(now: datetime) -> int:
+    """What each client keeps no longer of its conversations (`clients.retention_days`, product time)."""
+    return forget_conversations(now, AT_ONCE)
+
+
 ALL: tuple[Callable[[datetime], int], ...] = (
     forget_headers, forget_raw_events, forget_answers, forget_links, forget_outgoing, forget_attempts, forget_failures,
+    forget_old_conversations,
 )  # fmt: skip

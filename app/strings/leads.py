@@ -30,7 +30,6 @@ TEXTS = {
     "leads.all_matching": ("The one lead that matches", "All {n} leads that match"),
     "leads.to_campaign": "Campaign to add to",
     "leads.add_to": "Add to campaign",
-    "leads.no_campaigns": "No campaign yet",
     "leads.never": "Never write again",
     "leads.remove": "Remove",
     "leads.none_ticked": "Tick at least one lead first.",

@@ -33,7 +33,6 @@ TEXTS = {
     "members.link_again": "New link",
     "members.change": "Change",
     "members.remove": "Take out",
-    "members.remove_title": "Take {name} out of this client",
     "members.remove_text": "{name} no longer sees this client. What they wrote and did stays.",
     "members.added": "{name} has a login already and sees this client from now on.",
     "members.removed": "{name} was taken out of this client.",

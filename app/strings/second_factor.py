@@ -29,7 +29,6 @@ TEXTS = {
     "second_factor.codes_title": "Keep these recovery codes",
     "second_factor.codes_lead": "Each lets you in once when the phone is not at hand. They are shown only now; older ones no longer work.",
     "second_factor.go_on": "I kept them, go on",
-    "second_factor.is_on": "Your second factor is on. Every other place was logged out.",
     "second_factor.is_off": "Your second factor is off.",
     "second_factor.other_app": "Use another phone or app",
     "second_factor.other_app_lead": "The present one works until the new one is confirmed.",

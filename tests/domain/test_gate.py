@@ -50,7 +50,7 @@ OBJECTIONS: list[tuple[dict[str, Any] | Reason, Decision, set[DeliveryKind]]] = 
     ({"client_stopped": True}, WaitUntil(Reason.STOPPED_CLIENT), {K.CAMPAIGN_STEP, K.WARMUP}),
     ({"campaign_status": CampaignStatus.PAUSED}, WaitUntil(Reason.CAMPAIGN_PAUSED), STEP),
     ({"sender_stopped": True}, WaitUntil(Reason.STOPPED_SENDER), WITH_SENDER),
-    ({"circuit_open_until": LATER}, WaitUntil(Reason.CIRCUIT_OPEN, LATER), WITH_SENDER),
+    ({"circuit_open": True}, WaitUntil(Reason.CIRCUIT_OPEN), WITH_SENDER),
     ({"previous_uncertain": True}, WaitUntil(Reason.PREVIOUS_UNCERTAIN), STEP),
     ({"due_at": LATER}, WaitUntil(Reason.DELAY_NOT_OVER, LATER), set(K)),
     (Reason.SENDER_DAY_CAP, WaitUntil(Reason.SENDER_DAY_CAP), {K.CAMPAIGN_STEP, K.WARMUP}),

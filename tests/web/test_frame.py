@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from werkzeug.test import EnvironBuilder, TestResponse
 
 from app import create_app
 from app.blueprints.access import load, requires, seal
+from app.core import clock
 from app.core.db import on_commit
 from app.core.errors import Conflict, Forbidden, Invalid
 from app.core.extensions import db
 from app.domain.permissions import Permission
 from app.models import Client, Lead
 from app.strings import CATALOGUE, t
-from tests.factories import make_campaign, make_client, make_lead, make_mailbox, make_user
+from tests.factories import make_campaign, make_client, make_delivery, make_enrollment, make_lead, make_mailbox, make_user
 from tests.web.page_client import NotAPage, PageClient, validate, web_app
 
 rung: list[str] = []
@@ -251,6 +253,22 @@ def test_the_live_card_counts_what_is_there(page: PageClient) -> None:
     assert "Unread1" in card.words.replace(" ", "") and "1/1" in card.words
 
 
+def test_the_live_card_says_how_many_of_todays_planned_messages_are_sent(page: PageClient) -> None:
+    client = make_client(slug="ours")
+    box, now = make_mailbox(client, daily_cap=4), clock.now()
+    running, paused = make_campaign(client, mailboxes=(box,)), make_campaign(client, mailboxes=(box,), status="paused")
+    for campaign, next_at in ((running, now), (running, now), (running, now + timedelta(days=3)), (paused, now)):
+        make_enrollment(campaign, make_lead(client), box, next_at=next_at)
+    lead = make_lead(client)
+    make_delivery(make_enrollment(running, lead, box, status="in_flight"), lead, box, status="sent", mime=b"x", sent_at=now, due_at=now)
+    page.log_in(make_user(client))
+    card = page.get("/c/ours/live-card", fragment=True)
+    assert "Sent today1/3" in card.words.replace(" today ", " today") and "may send 4" in card.text
+    for _ in range(3):
+        make_enrollment(running, make_lead(client), box, next_at=now)
+    assert "1/4" in page.get("/c/ours/live-card", fragment=True).words, "no more are planned than may leave"
+
+
 def test_nul_and_half_characters_are_refused_before_any_sql(page: PageClient) -> None:
     page.log_in(make_user(make_client(slug="ours")))
     assert page.get("/profile?q=%00").status == 400
@@ -267,7 +285,6 @@ def test_the_catalogue_knows_every_text_that_templates_ask_for() -> None:
 
 
 def test_texts_count_and_fill_their_places() -> None:
-    assert (t("frame.selected", n=1), t("frame.selected", n=2)) == ("1 selected", "2 selected")
     assert (t("trail.proved", n=1), t("trail.proved", n=2)[:7]) == ("One line is sealed and fits.", "All 2 s")
     with pytest.raises(KeyError):
         t("frame.unknown")

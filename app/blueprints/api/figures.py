@@ -16,6 +16,7 @@ class LiveShown(Shown):
     mailboxes_active = fields.Integer(required=True)
     mailboxes = fields.Integer(required=True)
     sent_today = fields.Integer(required=True, metadata={"description": "on the client's local day"})
+    planned_today = fields.Integer(required=True, metadata={"description": "sent, or due before the day ends; never more than allowed"})
     allowed_today = fields.Integer(required=True)
     unread = fields.Integer(required=True)
     stopped = fields.Boolean(required=True, metadata={"description": "the client or the whole installation"})

@@ -18,7 +18,8 @@
   function show(state, latency) {
     if (!dot) return;
     dot.dataset.state = state;
-    word.textContent = state === "live" ? body.dataset.textLive + (latency ? `, ${latency} ms` : "") : body.dataset.textConnecting;
+    const words = { live: body.dataset.textLive + (latency ? `, ${latency} ms` : ""), polling: body.dataset.textPolling };
+    word.textContent = words[state] || body.dataset.textConnecting;
     if (state === "live" && polling) { clearInterval(polling); polling = null; }
     if (state === "polling" && !polling) polling = setInterval(() => raise("resync"), POLL_MS);
   }
