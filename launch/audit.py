@@ -129,7 +129,7 @@ def read_pip_audit(lock: str, code: int, out: str, err: str, result: Result) -> 
         return
     left_out = [one for one in told if "skip_reason" in one]
     if left_out:  # a service that knows none of them, such as a mirror without that part, is one that was not asked
-        result.away.append(f"{lock}: {len(left_out)} of {len(told)} packages ({left_out[0]['skip_reason']})")
+        result.away.append(f"{lock}: {len(left_out)} of {len(told)} packages (the service asked knows nothing of {left_out[0]['name']})")
     if len(left_out) < len(told):
         result.asked.append(f"{lock}: {len(told) - len(left_out)} packages")
     for one in told:
@@ -156,7 +156,8 @@ def last_line(text: str) -> str:
     """The sentence that says why, without addresses: those differ from machine to machine."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if any(sign in line.lower() for sign in AWAY)] or lines
-    return re.sub(r"\w+://\S+|host='[^']*'", "…", telling[-1])[:200] if telling else ""
+    said = re.sub(r"\w+://\S+|host='[^']*'", "…", telling[-1])[:200] if telling else ""
+    return "its service cannot be asked from here" if re.search(r"\b40[345]\b|\b50[0-3]\b", said) else said
 
 
 def ask_pip_audit(result: Result) -> None:

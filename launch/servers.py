@@ -156,7 +156,7 @@ class Postgres:
             shutil.rmtree(side, ignore_errors=True)
         words.unlink(missing_ok=True)
         if made.returncode:
-            raise LaunchError(f"PostgreSQL could not make its data folder in {place.folder}: {reason(made.stderr)}")
+            raise LaunchError(f"PostgreSQL could not make its data folder in {place.folder}: {with_fix(reason(made.stderr))}")
         self._make_database(side)
         side.rename(self.cluster)
 
@@ -177,7 +177,7 @@ class Postgres:
             input=f"CREATE DATABASE {self.database}\n\n", cwd="/",
         )  # fmt: skip
         if made.returncode or "ERROR" in made.stderr:
-            raise LaunchError(f"PostgreSQL could not make the database: {reason(made.stderr)}")
+            raise LaunchError(f"PostgreSQL could not make the database: {with_fix(reason(made.stderr))}")
 
     def _stop_left_over(self) -> None:
         """A server whose parent died without a word may still hold the cluster; ours is the only right to it."""
@@ -211,7 +211,7 @@ class Postgres:
                 return
             self.stop()
             if time.monotonic() + 1.0 > until or not self._worth_another_try():
-                raise LaunchError(f"PostgreSQL does not start ({self.log}): {tail(self.log)}")
+                raise LaunchError(f"PostgreSQL does not start ({self.log}): {with_fix(tail(self.log))}")
             time.sleep(0.7)
 
     def _worth_another_try(self) -> bool:
@@ -280,7 +280,7 @@ class Redis:
             self.stop()
             if "Address already in use" not in tail(self.log):
                 self._move_aside()
-        raise LaunchError(f"Redis does not start ({self.log}): {tail(self.log)}")
+        raise LaunchError(f"Redis does not start ({self.log}): {with_fix(tail(self.log))}")
 
     def stop(self) -> None:
         if self.process is not None:
@@ -329,6 +329,24 @@ class Redis:
             if old.exists():
                 self.moved_aside = self.base / f"{name}.unreadable-{int(time.time())}"
                 old.rename(self.moved_aside)
+
+
+#: What a server says → what a person does about it.
+FIXES = (
+    (("no space left", "disk quota"), "Free some space on that disk and start again."),
+    (("permission denied", "operation not permitted", "read-only file system"), "Give this user that folder, or choose another one with --data."),
+    (("address already in use", "could not bind"), "Another program holds the port: stop it, or start again for a port of its own."),
+    (("shared memory", "semaphore", "cannot allocate memory", "out of memory"), "Free some memory, or raise what the system allows, and start again."),
+    (("database files are incompatible", "initialized by"), "Install the version that made this folder, or choose another one with --data."),
+)
+LAST_FIX = "Read the log; with another folder (--data) a fresh installation starts beside it, and this one is kept as it is."
+
+
+def with_fix(said: str) -> str:
+    """What a server said, and what to do about it."""
+    low = said.lower()
+    fix = next((fix for signs, fix in FIXES if any(sign in low for sign in signs)), LAST_FIX)
+    return f"{said.rstrip('. ')}. {fix}"
 
 
 def reason(text: str) -> str:

@@ -20,9 +20,9 @@ from app.channels.base import (
     Security,
     TemporaryFailure,
 )
+from app.channels.connect_errors import connect_error
 from app.channels.imap_login import login_error
 from app.channels.imap_wire import BadResponse, Response, Text, argument, read_response
-from app.channels.smtp_errors import connect_error
 from app.channels.wire import ConnectFailed, LineTooLong, Net, Wire, WireClosed
 from app.core.net import Purpose
 

@@ -22,7 +22,8 @@ from app.channels.base import (
     Security,
     TemporaryFailure,
 )
-from app.channels.smtp_errors import connect_error, lost, reply_error
+from app.channels.connect_errors import connect_error
+from app.channels.smtp_errors import lost, reply_error
 from app.channels.smtp_wire import BadReply, Capabilities, read_reply
 from app.channels.wire import ConnectFailed, Net, Wire, WireClosed
 from app.core.net import Purpose

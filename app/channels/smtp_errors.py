@@ -12,16 +12,8 @@ from app.channels.base import (
     RateLimited,
     TemporaryFailure,
 )
-from app.channels.wire import ConnectFailed
 from app.domain.smtp_replies import decide
-from app.domain.smtp_reply import Action, Concern, Reply, ReplyAction
-
-
-def connect_error(error: ConnectFailed, phase: Phase) -> ChannelError:
-    """A connection that did not come about; a wrong setting is permanent and concerns the mailbox."""
-    if error.permanent:
-        return PermanentFailure(error.cause, phase=phase, text=error.text, concerns=Concern.SENDER)
-    return TemporaryFailure(error.cause, phase=phase, text=error.text)
+from app.domain.smtp_reply import Action, Reply, ReplyAction
 
 
 def lost(phase: Phase, cause: str, text: str = "") -> TemporaryFailure:

@@ -93,7 +93,7 @@ def test_every_reason_has_a_sentence_and_a_way_out() -> None:
 
 
 def test_no_file_names_a_path_of_one_machine_or_a_registry() -> None:
-    suspicious = re.compile(r"/work/|/root/|registry\.npmjs|files\.pythonhosted|pypi\.org|deb\.debian")
+    suspicious = re.compile(r"/work/|/root/|registry\.npmjs|npmjs\.(?:com|org)|pythonhosted|\bPyPI\b|pypi\.org|deb\.debian")
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     for relative in filter(None, listed):
         if relative == "tests/architecture/test_house_rules.py" or not (ROOT / relative).is_file():

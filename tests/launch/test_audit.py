@@ -14,7 +14,7 @@ from launch.audit import FINE, FOUND, NOT_ASKED, Package, Result
 AGREED: dict[str, Any] = {"allowed": ["MIT", "Apache-2.0", "BSD-3-Clause", "PSF-2.0"], "reviewed": {"psycopg": "LGPL, as a library"}}
 CLEAN = {"name": "flask", "version": "3.1.0", "vulns": []}
 WEAK = {"name": "jinja2", "version": "3.0.0", "vulns": [{"id": "PYSEC-2025-1", "fix_versions": ["3.1.6"], "aliases": []}]}
-SKIPPED = {"name": "flask", "skip_reason": "Dependency not found on PyPI and could not be audited: flask (3.1.0)"}
+SKIPPED = {"name": "flask", "skip_reason": "Dependency not found and could not be audited: flask (3.1.0)"}
 
 
 def told(*packages: dict[str, Any]) -> str:
@@ -48,7 +48,7 @@ def test_a_service_out_of_reach_is_never_a_clean_bill(err: str) -> None:
 
 def test_packages_that_the_service_does_not_know_were_not_asked_about() -> None:
     none, some = python(0, told(SKIPPED, {**SKIPPED, "name": "click"})), python(0, told(SKIPPED, CLEAN))
-    assert none.code == some.code == NOT_ASKED and not none.asked and "2 of 2 packages" in none.away[0]
+    assert none.code == some.code == NOT_ASKED and not none.asked and "2 of 2 packages (the service asked knows nothing of flask)" in none.away[0]
     assert some.asked == ["requirements.txt: 1 packages"] and "1 of 2 packages" in some.away[0]
     assert python(1, told(SKIPPED, WEAK)).code == FOUND, "a find is a find, whatever else could not be asked"
 
@@ -59,7 +59,9 @@ def test_the_front_ends_answer_is_read_the_same_way() -> None:
     weak = npm(1, json.dumps({"vulnerabilities": {"uplot": {"severity": "high", "range": "<1.6.33"}}, **total}))
     assert weak.code == FOUND and weak.weak == ["uplot: high (in <1.6.33)"]
     away = npm(1, json.dumps({"message": "405 Method Not Allowed - POST https://somewhere.example/bulk", "error": {}}))
-    assert away.code == NOT_ASKED and away.away == ["package-lock.json: 405 Method Not Allowed - POST …"], "addresses of one machine are not written down"
+    assert away.code == NOT_ASKED and away.away == ["package-lock.json: its service cannot be asked from here"]
+    odd = npm(1, json.dumps({"message": "read timed out: https://somewhere.example/bulk", "error": {}}))
+    assert odd.away == ["package-lock.json: read timed out: …"], "addresses of one machine are not written down"
 
 
 @pytest.mark.parametrize(("expression", "fine"), [

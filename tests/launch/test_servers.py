@@ -19,7 +19,7 @@ import redis
 
 from launch import identity, programs
 from launch.errors import LaunchError
-from launch.servers import PORTS, Postgres, Redis, free_port, start_pair
+from launch.servers import PORTS, Postgres, Redis, free_port, start_pair, with_fix
 from tests.launch.conftest import ROOT, gone
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to give up being root")
@@ -191,3 +191,19 @@ def test_a_clean_stop_is_quick(tmp_path: Path) -> None:
     began = time.monotonic()
     pair.stop()
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("said", "fix"),
+    [
+        ("FATAL: could not write lock file: No space left on device", "Free some space"),
+        ("initdb: error: Permission denied", "another one with --data"),
+        ("could not bind IPv4 address: Address already in use", "Another program holds the port"),
+        ("could not map shared memory", "Free some memory"),
+        ("FATAL: database files are incompatible with server", "Install the version"),
+        ("something nobody has met yet", "a fresh installation starts beside it"),
+    ],
+)  # fmt: skip
+def test_whatever_keeps_a_server_from_starting_is_one_line_with_a_way_out(said: str, fix: str) -> None:
+    told = with_fix(said)
+    assert told.startswith(said) and fix in told and "\n" not in told and told.endswith(".")

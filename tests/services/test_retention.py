@@ -98,7 +98,8 @@ def _old_talk(client: Client, **values: Any) -> tuple[Conversation, Message, Del
     save(Participant(client_id=client.id, conversation_id=talk.id, lead_id=lead.id, address=lead.email, address_key=lead.email_key))
     know = "INSERT INTO known_message_ids (client_id, message_id, source, delivery_id, inbox_message_id) VALUES (:c, :id, :source, :d, :m)"
     for values in (
-        {"id": sent.message_id, "source": "ours", "d": sent.id, "m": message.id}, {"id": f"<theirs-{lead.id}>", "source": "inbound", "d": None, "m": message.id},
+        {"id": sent.message_id, "source": "ours", "d": sent.id, "m": message.id},
+        {"id": f"<theirs-{lead.id}>", "source": "inbound", "d": None, "m": message.id},
     ):
         db.session.execute(text(know), {"c": client.id, **values})
     db.session.commit()

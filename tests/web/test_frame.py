@@ -23,7 +23,15 @@ from app.core.extensions import db
 from app.domain.permissions import Permission
 from app.models import Client, Lead
 from app.strings import CATALOGUE, t
-from tests.factories import make_campaign, make_client, make_delivery, make_enrollment, make_lead, make_mailbox, make_user
+from tests.factories import (
+    make_campaign,
+    make_client,
+    make_delivery,
+    make_enrollment,
+    make_lead,
+    make_mailbox,
+    make_user,
+)
 from tests.web.page_client import NotAPage, PageClient, validate, web_app
 
 rung: list[str] = []

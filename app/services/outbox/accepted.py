@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from app.services.outbox import threads
 from app.services.outbox.advancing import StepLeft, advancing, standing
+from app.services.outbox.outcome import Outcome
 from app.services.outbox.plain import DELIVERIES, Connection, Question, for_table, rows, several
-
-if TYPE_CHECKING:
-    from app.services.outbox.outcomes import Outcome
 
 # The rows are locked. A late 2xx may find its row uncertain: then it is sent after all.
 _SENT = """

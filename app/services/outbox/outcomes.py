@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from app.core.db import HOT_LOCK
@@ -22,40 +21,9 @@ from app.domain.rates import next_retry
 from app.domain.reasons import Reason
 from app.domain.statuses import DeliveryKind
 from app.services.outbox import accepted, calendars, counters
+from app.services.outbox.outcome import Outcome as Outcome
+from app.services.outbox.outcome import What as What
 from app.services.outbox.plain import DELIVERIES, Connection, Question, for_table, rows, run, several
-from app.services.outbox.threads import Words
-
-
-class What(StrEnum):
-    """The kinds of outcome."""
-
-    ACCEPTED = "accepted"  # 2xx to the dot
-    REFUSED = "refused"  # explicit, about the recipient or the message, for good
-    LATER = "later"  # explicit and temporary, about the recipient: the retry ladder
-    TROUBLE = "trouble"  # the sender's, the provider's or the network's: the lead is untouched
-    RETURNED = "returned"  # nothing was tried to the end; no dot was written
-    UNKNOWN = "unknown"  # the dot was written, no readable answer came
-    UNWRITABLE = "unwritable"  # cannot be rendered: a value is missing, the address is unusable
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One attempt's end. ``wait_s`` (product seconds) is what the server asked for, or how long the sender rests."""
-
-    delivery_id: int
-    epoch: int
-    what: What
-    reason: str = ""
-    phase: str = ""
-    code: int = 0
-    enhanced: str = ""
-    text: str = ""
-    provider_message_id: str = ""
-    wait_s: int | None = None
-    suppress: bool = False
-    pause_sender: str = ""  # new status of the sender: paused or auth_failed
-    words: Words | None = None
-
 
 _ROWS = (
     """
