@@ -20,6 +20,7 @@ import pytest
 
 from launch.servers import free_port
 from tests.launch.conftest import Run, Starter, bare_path, gone, told
+from tests.patience import in_time
 
 pytestmark = pytest.mark.slow
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user cannot become another one")
@@ -224,6 +225,18 @@ def product_time(run: Run) -> datetime:
     return cast(datetime, row[0])
 
 
+#: Seconds after ``ready:`` that the rehearsal promises its first answer and its first sequence stopped by one.
+FIRST_ANSWER_S, FIRST_STOP_S = 300, 600
+
+
+def until(run: Run, question: str, end: float) -> None:
+    """Ask the instance's own database until something is counted."""
+    with psycopg.connect(database_url(run), autocommit=True) as connection:
+        while not (connection.execute(question).fetchone() or (0,))[0]:
+            in_time(time.monotonic() < end, question)
+            time.sleep(0.5)
+
+
 def test_the_rehearsal_is_ready_after_its_first_mail_and_goes_on_where_it_stood(start: Starter) -> None:
     """Ready means counted at the receiver; the sign-in link works; a pause of the machine is none of the story's."""
     first = start()
@@ -233,6 +246,9 @@ def test_the_rehearsal_is_ready_after_its_first_mail_and_goes_on_where_it_stood(
     assert counted["accepted"]
     assert get(first.wait_for("sign in, works once: ", 5).rpartition(" ")[2])[0] == 200
     assert stat.S_IMODE((first.data / "login.txt").stat().st_mode) == 0o600
+    ready = time.monotonic()
+    until(first, "SELECT count(*) FROM messages WHERE direction = 'in' AND kind = 'human' AND conversation_id IS NOT NULL", ready + FIRST_ANSWER_S)
+    until(first, "SELECT count(*) FROM enrollments WHERE status = 'replied'", ready + FIRST_STOP_S)
     stood = product_time(first)
     assert first.stop() == 0
     assert first.lines[-1].startswith("stopped; ")
