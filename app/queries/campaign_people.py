@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from app.core import clock
 from app.core.extensions import db
 from app.domain.reasons import EXPLANATIONS, Explanation, Reason
 from app.domain.sequence import in_order
@@ -48,7 +49,9 @@ def step_numbers(campaign_id: int) -> dict[int, int]:
     return {node.id: number for number, node in enumerate(in_order(nodes_of(campaign_id)), 1)}
 
 
-#: Why a walk stands still, as one expression over e (enrollments), c (campaigns), d (its unfinished delivery, or NULL).
+#: Why a walk stands still, as one expression over e (enrollments), c (campaigns), d (its unfinished delivery, or NULL) and box
+#: (the sender of d); ``:now`` is product time. A row made out is passed over by the claim while its mailbox, client or the
+#: installation stands still, so nobody writes that reason down: it is read here, in the order of the permit.
 REASON = """
   CASE WHEN e.status IN ('replied', 'bounced', 'unsubscribed', 'stopped', 'finished', 'skipped', 'failed') THEN coalesce(e.reason, e.status)
        WHEN e.status IN ('needs_attention', 'held', 'paused') THEN coalesce(e.reason,
@@ -57,15 +60,24 @@ REASON = """
        WHEN c.status = 'draft' THEN 'draft' WHEN c.status = 'paused' THEN 'campaign_paused'
        WHEN c.status = 'stopped' THEN 'stopped_campaign'
        WHEN e.sender_id IS NULL THEN 'no_sender'
-       WHEN d.status = 'queued' THEN coalesce(d.reason, 'in_flight')
+       WHEN d.status = 'queued' THEN coalesce(CASE
+         WHEN box.status = 'auth_failed' THEN 'sender_auth_failed' WHEN box.status = 'connecting' THEN 'sender_connecting'
+         WHEN box.backoff_until > :now THEN 'provider_backoff'
+         WHEN EXISTS (SELECT 1 FROM switches w WHERE w.scope_kind = 'instance' AND w.stopped) THEN 'stopped_instance'
+         WHEN EXISTS (SELECT 1 FROM switches w WHERE w.scope_kind = 'client' AND w.scope_id = e.client_id AND w.stopped)
+           THEN 'stopped_client'
+         WHEN box.status = 'paused' AND box.status_reason = 'stopped' THEN 'stopped_sender'
+         WHEN box.status = 'paused' AND box.status_reason = 'circuit_open' THEN 'circuit_open'
+         WHEN box.status <> 'active' OR box.deleted_at IS NOT NULL THEN 'sender_paused' END, d.reason, 'in_flight')
        WHEN e.status = 'in_flight' THEN 'in_flight'
        ELSE coalesce(e.reason, 'delay_not_over') END
 """
 JOINED = """
 FROM enrollments e JOIN campaigns c ON c.id = e.campaign_id
 LEFT JOIN LATERAL (
-  SELECT status, reason, due_at FROM deliveries WHERE enrollment_id = e.id AND status IN ('queued', 'leased', 'committing', 'uncertain')
+  SELECT status, reason, due_at, sender_id FROM deliveries WHERE enrollment_id = e.id AND status IN ('queued', 'leased', 'committing', 'uncertain')
   ORDER BY id DESC LIMIT 1) d ON true
+LEFT JOIN senders box ON box.id = d.sender_id
 """
 #: Which of the campaign's leads a filter means, over e, l and the reason computed above.
 _FITS = """
@@ -77,7 +89,7 @@ _PEOPLE = f"""
 SELECT * FROM (
  SELECT e.id AS enrollment_id, e.lead_id, trim(l.first_name || ' ' || l.last_name) AS name, coalesce(l.email, '') AS email, l.company,
         e.status, {REASON} AS reason, e.detail, e.last_step_id, e.last_sent_at,
-        coalesce(CASE WHEN d.status = 'queued' THEN d.due_at END, CASE WHEN e.status = 'held' THEN e.held_until END, e.next_at) AS next_at,
+        coalesce(CASE WHEN e.status = 'held' THEN e.held_until END, CASE WHEN d.status = 'queued' THEN d.due_at END, e.next_at) AS next_at,
         coalesce(s.address, '') AS sender
  {JOINED} JOIN leads l ON l.id = e.lead_id LEFT JOIN senders s ON s.id = e.sender_id
  WHERE e.campaign_id = :campaign AND e.client_id = :client {_FITS}
@@ -95,7 +107,7 @@ def people(
     place = read_cursor(cursor, 1)
     values: dict[str, Any] = {
         "client": client_id, "campaign": campaign_id, "status": status, "reason": reason, "search": _literal(search), "one": None,
-        "after": place[0] if place else None, "limit": limit + 1,
+        "after": place[0] if place else None, "limit": limit + 1, "now": clock.now(),
     }  # fmt: skip
     lines = _lines(campaign_id, values)
     return lines[:limit], write_cursor(lines[limit - 1].enrollment_id) if len(lines) > limit else None
@@ -105,7 +117,7 @@ def person(client_id: int, campaign_id: int, enrollment_id: int) -> PersonLine |
     """One line of the list."""
     values: dict[str, Any] = {
         "client": client_id, "campaign": campaign_id, "status": None, "reason": None, "search": "", "one": enrollment_id,
-        "after": None, "limit": 1,
+        "after": None, "limit": 1, "now": clock.now(),
     }  # fmt: skip
     return next(iter(_lines(campaign_id, values)), None)
 
@@ -172,7 +184,7 @@ SELECT {{what}} FROM (
 def _fitting(found: PeopleFilter, what: str, rest: str = "", **more: int) -> Any:
     values = {
         "client": found.client_id, "campaign": found.campaign_id, "status": found.status or None, "reason": found.reason or None,
-        "search": _literal(found.search), "after": 0, "newest": 2**62, "limit": 0, **more,
+        "search": _literal(found.search), "after": 0, "newest": 2**62, "limit": 0, "now": clock.now(), **more,
     }  # fmt: skip
     return db.session.execute(text(_FITTING.format(what=what, rest=rest)), values)
 

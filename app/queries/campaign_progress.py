@@ -179,7 +179,7 @@ def progress(client_id: int, campaign_id: int) -> Progress:
 
 _WAITING = text(
     f"SELECT x.reason, count(*) AS n, min(x.at) AS at, array_agg(DISTINCT x.zone) AS zones FROM (SELECT {REASON} AS reason, s.timezone AS zone,"
-    " coalesce(e.held_until, d.due_at, e.next_at) AS at"
+    " coalesce(e.held_until, greatest(d.due_at, box.backoff_until), e.next_at) AS at"
     f" {JOINED} LEFT JOIN senders s ON s.id = e.sender_id WHERE e.campaign_id = :campaign AND e.client_id = :client"
     " AND e.status IN ('waiting', 'in_flight', 'needs_attention', 'held', 'paused')) x GROUP BY x.reason ORDER BY n DESC, x.reason"
 )
@@ -191,7 +191,7 @@ def waiting_for(client_id: int, campaign_id: int, *, now: datetime | None = None
     now = now or clock.now()
     campaign = one_campaign(client_id, campaign_id)
     found = []
-    for row in db.session.execute(_WAITING, {"client": client_id, "campaign": campaign_id}):
+    for row in db.session.execute(_WAITING, {"client": client_id, "campaign": campaign_id, "now": now}):
         words = explain(row.reason)
         found.append(WaitingFor(row.reason, words.text, words.frees, row.n, _until(campaign, row, now)))
     return found
@@ -201,6 +201,8 @@ def _until(campaign: Campaign, row: Any, now: datetime) -> datetime | None:
     """When the first of these goes on, if a clock decides it."""
     if row.reason in _BY_CLOCK:
         return max(row.at, now) if row.at else None
+    if row.reason == "provider_backoff":  # the time of a lead without a message made out says nothing about the server's wish
+        return row.at if row.at and row.at > now else None
     zones = {"campaign_day_cap": [campaign.timezone], "new_leads_cap": [campaign.timezone], "sender_day_cap": row.zones}
     days = [next_day_start(zone, now) for zone in zones.get(row.reason, []) if zone]
     calendar = calendar_of(campaign)
