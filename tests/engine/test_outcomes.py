@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from app.core.db import transaction
+from app.core.errors import Conflict
 from app.core.extensions import db
-from app.models import Activity, Delivery, DeliveryAttempt, Suppression, UsageCounter
+from app.models import Activity, AuditEntry, Delivery, DeliveryAttempt, Suppression, UsageCounter
 from app.services.outbox import failed, outcomes, sweeping, uncertain
 from app.services.outbox.outcomes import Outcome, What
 from app.services.outbox.plain import plain_connection
@@ -107,6 +108,21 @@ def test_a_person_says_it_was_sent(story, engine, mail):
     assert (delivery.status, delivery.resolved_by) == ("sent", user.id)
     assert fresh(tale.enrollments[0]).status == "waiting"
     assert db.session.query(Activity).filter_by(kind="message_sent").count() == 1
+
+
+def test_who_decides_second_is_refused_and_leaves_no_line_in_the_trail(story, engine, mail, monkeypatch):
+    tale = unsure(story, engine, mail)
+    number, locked = tale.deliveries[0].id, uncertain._lock
+
+    def after_another_decision(connection, row):
+        with db.engine.begin() as other:
+            other.execute(text("UPDATE deliveries SET status = 'cancelled', reason = 'resent' WHERE id = :id"), {"id": number})
+        locked(connection, row)
+
+    monkeypatch.setattr(uncertain, "_lock", after_another_decision)
+    with pytest.raises(Conflict), transaction():
+        uncertain.resolve(tale.client.id, number, "was_sent", by=None)
+    assert db.session.query(AuditEntry).filter_by(action="delivery.resolve").count() == 0
 
 
 def test_proof_of_absence_sends_the_same_bytes_again_and_gives_the_cap_back(story, engine, mail):

@@ -96,7 +96,8 @@ def resolve(client_id: int, delivery_id: int, outcome: str, *, by: int | None) -
         raise Conflict("This message is no longer uncertain; look at it again.")
     fresh: int | None = None
     if outcome == "was_sent":
-        _was_sent(delivery_id, {"person": "was_sent"}, by)
+        if not _was_sent(delivery_id, {"person": "was_sent"}, by):  # somebody decided otherwise while this one waited
+            raise Conflict("This message is no longer uncertain; look at it again.")
     elif outcome == "send_again":
         fresh = _send_again(found[0], by)
     else:
