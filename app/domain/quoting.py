@@ -60,6 +60,8 @@ _INTRO_END = re.compile(rf"(?:{_WROTE})[^\n]{{0,60}}[:：]\s*$", re.IGNORECASE)
 _INTRO_ALT = re.compile(
     r"^\s*(?:(?:am|on|le|el|il|em|den|op|dne|dnia|w dniu|в|вт|пн|ср|чт|пт|сб|вс|pe|ke|ti|ma|date)\b|\d{4}\s?[-/年.년])[^\n]{0,200}\d"
     r"[^\n]{0,200}@[^\n]{0,100}>?\s*[:：]\s*$", re.IGNORECASE)
+#: "Quoting Ann <ann@company.com>:", in any language; counts only right above a quote.
+_NAMED = re.compile(r"<[^\s<>@]{1,64}@[^\s<>@]{1,255}>(?: \[[^\]\n]{0,60}\])?\s*[:：]\s*$")
 _INTRO_START = re.compile(
     r"^\s*(?:on|am|le|el|il|em|op|den|d\.|dne|dnia|w dniu|v|в|на|pe|a|\d{4}[-/年.]|\d{1,2}[./-]|mon|tue|wed|thu|fri|sat|sun|"
     r"пн|вт|ср|чт|пт|сб|вс|lun|mar|mer|gio|ven|sab|dom|τη|στις|vào|pada|ב)", re.IGNORECASE)
@@ -71,7 +73,7 @@ _ORIGINAL = re.compile(
     r"alkuperäinen viesti|wiadomość oryginalna|wiadomość przekazana|původní zpráva|původní e-mail|pôvodná správa|eredeti üzenet|"
     r"исходное сообщение|пересылаемое сообщение|пересланное сообщение|оригинальное сообщение|оригінальне повідомлення|"
     r"özgün ileti|orijinal mesaj|mesaj original|元のメッセージ|転送メッセージ|原始邮件|邮件原件|原始郵件|원본 메시지|"
-    r"הודעה מקורית|الرسالة الأصلية)\s*-{2,}[\s*_]*$|^\s*(?:begin forwarded message|anfang der weitergeleiteten nachricht|"
+    r"הודעה מקורית|الرسالة الأصلية|on\b[^\n]{0,200}\bwrote)\s*-{2,}[\s*_]*$|^\s*(?:begin forwarded message|anfang der weitergeleiteten nachricht|"
     r"début du message (?:réexpédié|transféré)|inicio del mensaje reenviado)\s*:\s*$", re.IGNORECASE)
 _FROM = (r"from|von|de|da|van|från|fra|lähettäjä|od|от|відправник|від|kimden|gönderen|feladó|expéditeur|remitente|"
          r"差出人|发件人|寄件者|보낸 ?사람|מאת|من|από|de la|nuo|no|saatja|dari|từ")
@@ -144,7 +146,8 @@ def _introduction(lines: list[str], index: int) -> int:
         if line.rstrip()[-1:] not in (":", "："):
             continue
         has_mark = "@" in joined or any(ch.isdigit() for ch in joined)
-        if _INTRO_ALT.match(joined) or (_INTRO_END.search(joined) and has_mark and (
+        named = length == 1 and _NAMED.search(joined) is not None and _quote_follows(lines, index + 1)
+        if named or _INTRO_ALT.match(joined) or (_INTRO_END.search(joined) and has_mark and (
                 _INTRO_START.match(joined) or "@" in joined or _quote_follows(lines, index + length))):
             return length
     return 0

@@ -84,3 +84,24 @@ def test_answers_between_html_quotes_stay_open() -> None:
 
 def test_html_without_quotes_is_untouched() -> None:
     assert fold_quoted_html("<p>Yes") == "<p>Yes"
+
+
+@pytest.mark.parametrize(
+    "introduction",
+    [
+        "---- On Mon, 30 Nov 2026 09:22:19 +0000 Ann <ann@company.com> wrote ---",
+        "---- On Mon, 30 Nov 2026 09:22:19 +0000 ann@company.com wrote ----",
+        "Quoting Ann <ann@company.com>:",
+        "Zitat von Ann <ann@company.com>:",
+        "* Ann <ann@company.com> [2026-11-30 09:22]:",
+    ],
+)
+def test_a_wish_to_leave_is_understood_above_a_quote_of_these_programs_too(introduction: str) -> None:
+    reply = split_reply(f"please remove me\n\n{introduction}\n\n> Hello Nina\n> how are you?\n")
+    assert reply.visible == "please remove me"
+    assert reply.whole.startswith("please remove me")
+
+
+def test_what_stands_above_a_quote_without_naming_its_writer_is_an_answer() -> None:
+    assert split_reply("Ask ann@company.com about this:\n> the price\n\nYes.\n").visible.startswith("Ask ann@company.com")
+    assert split_reply("Ask Ann <ann@company.com>:\n\nshe knows.\n").visible == "Ask Ann <ann@company.com>:\n\nshe knows."
