@@ -49,10 +49,25 @@ def step_numbers(campaign_id: int) -> dict[int, int]:
     return {node.id: number for number, node in enumerate(in_order(nodes_of(campaign_id)), 1)}
 
 
+def _listed(*reasons: Reason) -> str:
+    return ", ".join(f"'{one}'" for one in reasons)
+
+
+#: Reasons that a time ends: the row was moved to that time, and from then on it waits for its turn only.
+_TIMED = _listed(
+    Reason.OUTSIDE_WINDOW, Reason.WEEKEND, Reason.HOLIDAY, Reason.CLOSED_DAY, Reason.DELAY_NOT_OVER, Reason.MIN_GAP,
+    Reason.SENDER_DAY_CAP, Reason.SENDER_HOUR_CAP, Reason.CAMPAIGN_DAY_CAP, Reason.NEW_LEADS_CAP, Reason.CLIENT_HOUR_CAP,
+    Reason.INSTANCE_MINUTE_CAP, Reason.INSTANCE_HOUR_CAP, Reason.DOMAIN_BULK_GATE, Reason.PROVIDER_BACKOFF,
+)  # fmt: skip
+#: Reasons that are read from where they stand now; one left on the row says how it was at its last try.
+_ELSEWHERE = _listed(
+    Reason.STOPPED_INSTANCE, Reason.STOPPED_CLIENT, Reason.STOPPED_SENDER, Reason.CAMPAIGN_PAUSED, Reason.SENDER_CONNECTING,
+    Reason.SENDER_PAUSED, Reason.SENDER_AUTH_FAILED, Reason.CIRCUIT_OPEN,
+)  # fmt: skip
 #: Why a walk stands still, as one expression over e (enrollments), c (campaigns), d (its unfinished delivery, or NULL) and box
-#: (the sender of d); ``:now`` is product time. A row made out is passed over by the claim while its mailbox, client or the
+#: (its sender); ``:now`` is product time. A row made out is passed over by the claim while its mailbox, client or the
 #: installation stands still, so nobody writes that reason down: it is read here, in the order of the permit.
-REASON = """
+REASON = f"""
   CASE WHEN e.status IN ('replied', 'bounced', 'unsubscribed', 'stopped', 'finished', 'skipped', 'failed') THEN coalesce(e.reason, e.status)
        WHEN e.status IN ('needs_attention', 'held', 'paused') THEN coalesce(e.reason,
          CASE e.status WHEN 'paused' THEN 'lead_paused' WHEN 'held' THEN 'out_of_office_until' ELSE 'needs_attention_variable' END)
@@ -68,7 +83,9 @@ REASON = """
            THEN 'stopped_client'
          WHEN box.status = 'paused' AND box.status_reason = 'stopped' THEN 'stopped_sender'
          WHEN box.status = 'paused' AND box.status_reason = 'circuit_open' THEN 'circuit_open'
-         WHEN box.status <> 'active' OR box.deleted_at IS NOT NULL THEN 'sender_paused' END, d.reason, 'in_flight')
+         WHEN box.status <> 'active' OR box.deleted_at IS NOT NULL THEN 'sender_paused' END,
+         CASE WHEN d.reason NOT IN ({_ELSEWHERE}) AND (d.due_at > :now OR d.reason NOT IN ({_TIMED})) THEN d.reason
+           WHEN d.due_at > :now THEN 'delay_not_over' WHEN box.next_at > :now THEN 'min_gap' END, 'in_flight')
        WHEN e.status = 'in_flight' THEN 'in_flight'
        ELSE coalesce(e.reason, 'delay_not_over') END
 """
@@ -77,7 +94,7 @@ FROM enrollments e JOIN campaigns c ON c.id = e.campaign_id
 LEFT JOIN LATERAL (
   SELECT status, reason, due_at, sender_id FROM deliveries WHERE enrollment_id = e.id AND status IN ('queued', 'leased', 'committing', 'uncertain')
   ORDER BY id DESC LIMIT 1) d ON true
-LEFT JOIN senders box ON box.id = d.sender_id
+LEFT JOIN senders box ON box.id = coalesce(d.sender_id, e.sender_id)
 """
 #: Which of the campaign's leads a filter means, over e, l and the reason computed above.
 _FITS = """
@@ -89,7 +106,9 @@ _PEOPLE = f"""
 SELECT * FROM (
  SELECT e.id AS enrollment_id, e.lead_id, trim(l.first_name || ' ' || l.last_name) AS name, coalesce(l.email, '') AS email, l.company,
         e.status, {REASON} AS reason, e.detail, e.last_step_id, e.last_sent_at,
-        coalesce(CASE WHEN e.status = 'held' THEN e.held_until END, CASE WHEN d.status = 'queued' THEN d.due_at END, e.next_at) AS next_at,
+        coalesce(CASE WHEN e.status = 'held' THEN e.held_until END, greatest(
+          coalesce(CASE WHEN d.status = 'queued' THEN d.due_at END, e.next_at),
+          CASE WHEN e.status IN ('waiting', 'in_flight') AND box.backoff_until > :now THEN box.backoff_until END)) AS next_at,
         coalesce(s.address, '') AS sender
  {JOINED} JOIN leads l ON l.id = e.lead_id LEFT JOIN senders s ON s.id = e.sender_id
  WHERE e.campaign_id = :campaign AND e.client_id = :client {_FITS}

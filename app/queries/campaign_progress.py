@@ -179,7 +179,7 @@ def progress(client_id: int, campaign_id: int) -> Progress:
 
 _WAITING = text(
     f"SELECT x.reason, count(*) AS n, min(x.at) AS at, array_agg(DISTINCT x.zone) AS zones FROM (SELECT {REASON} AS reason, s.timezone AS zone,"
-    " coalesce(e.held_until, greatest(d.due_at, box.backoff_until), e.next_at) AS at"
+    " coalesce(e.held_until, greatest(coalesce(d.due_at, e.next_at), box.backoff_until)) AS at"
     f" {JOINED} LEFT JOIN senders s ON s.id = e.sender_id WHERE e.campaign_id = :campaign AND e.client_id = :client"
     " AND e.status IN ('waiting', 'in_flight', 'needs_attention', 'held', 'paused')) x GROUP BY x.reason ORDER BY n DESC, x.reason"
 )
@@ -201,7 +201,7 @@ def _until(campaign: Campaign, row: Any, now: datetime) -> datetime | None:
     """When the first of these goes on, if a clock decides it."""
     if row.reason in _BY_CLOCK:
         return max(row.at, now) if row.at else None
-    if row.reason == "provider_backoff":  # the time of a lead without a message made out says nothing about the server's wish
+    if row.reason == "provider_backoff":  # over already: the next look of the sequence lets it go on
         return row.at if row.at and row.at > now else None
     zones = {"campaign_day_cap": [campaign.timezone], "new_leads_cap": [campaign.timezone], "sender_day_cap": row.zones}
     days = [next_day_start(zone, now) for zone in zones.get(row.reason, []) if zone]
@@ -319,7 +319,10 @@ def why(client_id: int, enrollment_id: int, *, now: datetime | None = None) -> W
     if walk is None or line is None:
         raise NotFound
     facts = [f"Mailbox: {line.sender}." if line.sender else "No mailbox is assigned."]
-    facts.append(f"Message {line.step_number} was the last one sent." if line.step_number else "No message was sent yet.")
+    if line.step_number:
+        facts.append(f"Message {line.step_number} was the last one sent.")
+    else:
+        facts.append("The last one sent was a message that was deleted since." if line.last_sent_at else "No message was sent yet.")
     if line.detail:
         facts.append(line.detail)
     last = db.session.execute(

@@ -81,6 +81,11 @@ def test_a_server_that_asked_us_to_wait_is_named_with_the_time_it_asked_for() ->
     assert reasons(client, made)[0] == "provider_backoff"
     with transaction(Scope(client_id=client.id, client_ids=(client.id,))):
         assert [one.until for one in progress.waiting_for(client.id, made.id)] == [until]
+        assert [line.next_at for line in reading.people(client.id, made.id)[0]] == [until]
+    change("DELETE FROM deliveries")
+    change("UPDATE enrollments SET status = 'waiting', reason = 'provider_backoff', next_at = :past", past=until - timedelta(hours=1))
+    with transaction(Scope(client_id=client.id, client_ids=(client.id,))):
+        assert [one.until for one in progress.waiting_for(client.id, made.id)] == [until]
 
 
 def test_an_absent_lead_goes_on_at_its_return_and_not_when_its_message_was_due() -> None:
@@ -88,3 +93,42 @@ def test_an_absent_lead_goes_on_at_its_return_and_not_when_its_message_was_due()
     client, made, _, _ = made_out(status="held", reason="out_of_office_until", held_until=back)
     with transaction(Scope(client_id=client.id, client_ids=(client.id,))):
         assert [line.next_at for line in reading.people(client.id, made.id)[0]] == [back]
+
+
+def test_a_message_that_is_due_later_is_not_called_on_its_way() -> None:
+    client, made, _, _ = made_out()
+    due = clock.now() + timedelta(minutes=9)
+    change("UPDATE deliveries SET due_at = :due", due=due)
+    assert reasons(client, made)[0] == "delay_not_over"
+
+
+def test_a_lead_whose_last_message_was_deleted_since_was_written_to_nevertheless() -> None:
+    client, _, _, walk = made_out(last_sent_at=clock.now())
+    with transaction(Scope(client_id=client.id, client_ids=(client.id,))):
+        facts = progress.why(client.id, walk.id).facts
+    assert "The last one sent was a message that was deleted since." in facts
+    assert "No message was sent yet." not in facts
+
+
+@pytest.mark.parametrize("reason", ["outside_window", "closed_day", "campaign_day_cap", "provider_backoff"])
+def test_what_a_time_ends_is_over_when_it_has_come_and_the_gap_is_named(reason: str) -> None:
+    client, made, mailbox, _ = made_out()
+    change("UPDATE deliveries SET reason = :reason, due_at = :due", reason=reason, due=clock.now() + timedelta(minutes=1))
+    assert reasons(client, made)[0] == reason
+    change("UPDATE deliveries SET due_at = :due", due=clock.now() - timedelta(minutes=1))
+    assert reasons(client, made)[0] == "in_flight"
+    change("UPDATE senders SET next_at = :at WHERE id = :id", at=clock.now() + timedelta(seconds=20), id=mailbox.id)
+    assert reasons(client, made)[0] == "min_gap"
+
+
+def test_what_a_person_must_end_stays_named_however_late_it_is() -> None:
+    client, made, _, _ = made_out()
+    change("UPDATE deliveries SET reason = 'answered_elsewhere'")
+    assert reasons(client, made)[0] == "answered_elsewhere"
+
+
+@pytest.mark.parametrize("reason", ["stopped_client", "sender_paused", "sender_auth_failed", "campaign_paused"])
+def test_a_stop_that_was_released_is_not_named_any_more(reason: str) -> None:
+    client, made, _, _ = made_out()
+    change("UPDATE deliveries SET reason = :reason", reason=reason)
+    assert reasons(client, made)[0] == "in_flight"
