@@ -124,7 +124,8 @@ def enter_client(viewer: Viewer, seat: ClientSeat, permission: Permission | None
             code=SECOND_FACTOR_REQUIRED, details={"client_id": seat.id},
         )  # fmt: skip
     if permission is not None and not viewer.may(permission, seat):
-        raise Forbidden("Your role in this client does not include this.", details={"permission": str(permission)})
+        who = "Your role in this client does not" if viewer.key_id is None else "This key (its scope, or its maker's role) does not"
+        raise Forbidden(f"{who} include this.", details={"permission": str(permission)})
     enter_scope(Scope(user_id=viewer.id, client_id=seat.id, client_ids=(seat.id,)))
 
 

@@ -37,7 +37,8 @@ def test_a_key_reads_or_writes_in_its_client_and_nowhere_else(app: Flask, client
     writer, _made = key_of(admin, **mine, scope="write")
     assert [one["id"] for one in reader.get("/api/clients").json["items"]] == [client.id]
     lead = {"email": "bo@buyer.test"}
-    assert reader.post("/api/leads", lead).status == 403
+    refused = reader.post("/api/leads", lead)
+    assert refused.status == 403 and refused.json["message"].startswith("This key")
     assert writer.post("/api/leads", lead).status == 201
     assert reader.get("/api/leads").json["items"][0]["email"] == "bo@buyer.test"
     for program in (reader, writer):

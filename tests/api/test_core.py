@@ -82,6 +82,16 @@ def test_bodies_that_are_no_request_are_refused_and_never_break_anything(
     assert api.send("POST", "/api/clients", data=raw, content_type=kind).status == status
 
 
+def test_a_form_where_json_is_asked_for_is_refused_and_not_taken_for_an_empty_body(app: Flask) -> None:
+    client = make_client()
+    by_form = {"data": b'{"reason": "now"}', "content_type": "application/x-www-form-urlencoded"}
+    member = ApiClient(app).log_in(make_user(client))
+    for path in ("/api/leads", "/api/switches/client/stop"):
+        refused = member.send("POST", path, **by_form)
+        assert (refused.status, refused.code) == (415, "unsupported_media_type"), path
+    assert member.get("/api/switches").json["client"]["stopped"] is False
+
+
 def test_errors_below_api_have_one_shape_whatever_made_them(api: ApiClient) -> None:
     assert api.get("/api/nothing").code == "not_found"
     wrong = api.send("PUT", "/api/clients")

@@ -223,7 +223,9 @@ def _enter_client(operation: Operation, client_id: int | None) -> None:
 
 def _refuse_early(operation: Operation) -> None:
     """Who may not do this hears so before the body is judged, as far as the client is plain."""
-    given: Any = request.args.get("client_id") or request.form.get("client_id")
+    given: Any = request.args.get("client_id")
+    if given is None and operation.multipart:  # of other requests reading a form would eat the body before it is judged
+        given = request.form.get("client_id")
     if given is None and request.is_json:
         try:
             body = read_json(request.get_data(cache=True))
