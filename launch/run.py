@@ -314,7 +314,7 @@ def go_down(house: House) -> str:
     if not uncertain:
         return "stopped; nothing is uncertain, everything goes on at the next start"
     words = "message is" if uncertain == 1 else "messages are"
-    return f"stopped; {uncertain} {words} uncertain (sent, or not, without an answer) and resolved at the next start"
+    return f"stopped; {uncertain} {words} uncertain (sent, or not, without an answer) and not sent again: see the page «Not sure» after the next start"
 
 
 def obey_signals(house: House) -> None:
