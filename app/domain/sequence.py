@@ -202,7 +202,7 @@ def insertion_effect(
 
 
 def deletion_effect(steps: Sequence[StepNode], step_id: int, progress: Mapping[int, int | None]) -> EditEffect:
-    """Who skips a deleted step: everybody before it. Those whose message is already made out still get it."""
+    """Who skips a deleted step: everybody before it. Those whose message is past its permit still get it."""
     depth = depths(steps)
     place = depth[step_id]
     furthest_of_all = max((depth.get(step, -1) for step in progress.values() if step is not None), default=-1)

@@ -36,16 +36,20 @@ def ways_on(nodes: list[StepNode]) -> dict[int | None, StepNode | None]:
     return {last: next_step(nodes, last) for last in (None, *(node.id for node in nodes))}
 
 
-def progress_of(campaign_id: int) -> dict[int, int | None]:
-    """Active enrollment → its furthest started step: sent, or with a message already made out."""
+STARTED = ("queued", "leased", "committing", "uncertain")
+PERMITTED = ("committing", "uncertain")
+
+
+def progress_of(campaign_id: int, started: tuple[str, ...] = STARTED) -> dict[int, int | None]:
+    """Active enrollment → its furthest started step: sent, or with a message in one of these states (``PERMITTED``: past the point of return)."""
     rows = db.session.execute(
         text(
             "SELECT e.id, coalesce((SELECT d.step_id FROM deliveries d WHERE d.enrollment_id = e.id"
-            " AND d.status IN ('queued', 'leased', 'committing', 'uncertain') ORDER BY d.id DESC LIMIT 1), e.last_step_id)"
+            " AND d.status = ANY(:started) ORDER BY d.id DESC LIMIT 1), e.last_step_id)"
             " FROM enrollments e JOIN campaigns c ON c.id = e.campaign_id"
             " WHERE e.campaign_id = :id AND c.status <> 'draft'"
             " AND e.status IN ('waiting', 'in_flight', 'needs_attention', 'held', 'paused')"
         ),
-        {"id": campaign_id},
+        {"id": campaign_id, "started": list(started)},
     )
     return {row[0]: row[1] for row in rows}

@@ -11,15 +11,16 @@ from typing import Any
 
 from sqlalchemy import func, select, text
 
+from app.core.db import lock_hot
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.extensions import db
 from app.domain.fingerprint import fingerprint
 from app.domain.sequence import EditEffect, deletion_effect, in_order, insertion_effect, moved_by_insertion
 from app.domain.starter_sequences import starter_sequence
 from app.models import Campaign, Step
-from app.queries.campaign_steps import nodes_of, progress_of
+from app.queries.campaign_steps import PERMITTED, nodes_of, progress_of
 from app.queries.campaigns import campaign as read_only
-from app.services import audit
+from app.services import audit, enrollments
 from app.services.campaign_rows import locked, tell
 from app.services.campaign_shape import MAX_STEPS, TextProblem, read_step, text_problems
 from app.services.replanning import replan
@@ -130,15 +131,17 @@ def move_step(client_id: int, campaign_id: int, step_id: int, after: int | None,
 
 
 def delete_step(client_id: int, campaign_id: int, step_id: int, *, by: int | None, confirmed: bool = False) -> None:
-    """Remove a step. Conflict ``needs_confirmation`` as in ``add_step`` when leads would lose it."""
+    """Remove a step; none of its messages gets a permit after this. Conflict ``needs_confirmation`` as in ``add_step`` when leads would lose it."""
+    lock_hot()
     campaign = _editable(client_id, campaign_id)
     step = _step(campaign, step_id)
     nodes = nodes_of(campaign_id)
     if campaign.status in {"running", "paused"} and len(in_order(nodes)) == 1:
         raise Conflict("This is the only step of a started campaign. Stop the campaign instead.")
-    _confirm(deletion_effect(nodes, step_id, progress_of(campaign_id)), confirmed, "would lose this step")
+    _confirm(deletion_effect(nodes, step_id, progress_of(campaign_id, PERMITTED)), confirmed, "would lose this step")
     step.deleted_at = db.session.scalar(select(func.clock_timestamp()))
     db.session.flush()
+    enrollments.take_back_step(client_id, step_id)
     _edited(campaign, by, "step.delete", step_id, before={"subject": step.subject, "text": step.text})
     replan(campaign, behind=step.parent_id)
 
@@ -152,7 +155,7 @@ def effect_of_adding(client_id: int, campaign_id: int, after: int | None) -> Who
 def effect_of_deleting(client_id: int, campaign_id: int, step_id: int) -> WhoSkips:
     """Who would lose this step."""
     _step(read_only(client_id, campaign_id), step_id)
-    return _named(deletion_effect(nodes_of(campaign_id), step_id, progress_of(campaign_id)))
+    return _named(deletion_effect(nodes_of(campaign_id), step_id, progress_of(campaign_id, PERMITTED)))
 
 
 def use_starter(client_id: int, campaign_id: int, key: str, *, by: int | None) -> list[Step]:

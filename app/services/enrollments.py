@@ -196,6 +196,24 @@ def skip(client_id: int, enrollment_ids: Iterable[int]) -> int:
     return len(end(client_id, enrollment_ids, EnrollmentStatus.SKIPPED, Reason.SKIPPED))
 
 
+def take_back_step(client_id: int, step_id: int) -> int:
+    """A removed step's messages that have not left are cancelled; their leads wait for what comes after it. Returns how many.
+
+    Locks the walks, then the rows, as the permit does; the caller holds the hot lock and plans the walks anew.
+    """
+    values = {"client": client_id, "step": step_id}
+    of_step = "d.client_id = :client AND d.step_id = :step AND d.status IN ('queued', 'leased')"
+    walks = db.session.execute(
+        text(f"SELECT e.id FROM enrollments e WHERE e.id IN (SELECT d.enrollment_id FROM deliveries d WHERE {of_step}) ORDER BY e.id FOR UPDATE"), values
+    )
+    ids = list(walks.scalars())
+    if ids:
+        cancelled = "status = 'cancelled', reason = :skipped, leased_until = NULL, lease_owner = NULL"
+        db.session.execute(text(f"UPDATE deliveries d SET {cancelled} WHERE {of_step}"), {**values, "skipped": str(Reason.SKIPPED)})
+        db.session.execute(text("UPDATE enrollments SET status = 'waiting', reason = NULL WHERE id = ANY(:ids) AND status = 'in_flight'"), {"ids": ids})
+    return len(ids)
+
+
 # The candidates of answers that nobody has given to a lead yet. Conversations that wait for a decision are few.
 _UNDECIDED = text(
     "SELECT DISTINCT (found.id #>> '{}')::bigint FROM conversations c"

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy import text
 
+from app.core import clock
 from app.core.db import Scope, transaction
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.extensions import db
@@ -193,6 +194,29 @@ def test_who_already_had_a_removed_step_goes_on_behind_it() -> None:
     assert (walk.status, walk.next_step_id) == ("waiting", third)
     run(walk.next_at)
     assert db.session.query(Delivery).filter_by(status="queued").one().step_id == third
+
+
+def test_a_removed_step_never_leaves_also_where_its_message_was_made_out_and_its_leads_go_on_behind_it() -> None:
+    client = make_client()
+    mailboxes = (make_mailbox(client), make_mailbox(client), make_mailbox(client))  # each has one message made out at a time
+    made = make_campaign(client, mailboxes=mailboxes, steps=3)
+    first, second, _third = ids(made)
+    waits, leased, gone = (make_enrollment(made, make_lead(client), mailbox, next_at=MONDAY_EIGHT) for mailbox in mailboxes)
+    run(MONDAY_EIGHT)
+    rows = {row.enrollment_id: row for row in db.session.query(Delivery)}
+    rows[leased.id].status, rows[leased.id].lease_owner, rows[leased.id].leased_until = "leased", "engine", clock.machine_now() + timedelta(minutes=1)
+    rows[gone.id].status, rows[gone.id].leased_until, rows[gone.id].mime = "committing", clock.machine_now() + timedelta(minutes=1), b"x"
+    db.session.commit()
+    with pytest.raises(Conflict) as asked:
+        do(campaign_steps.delete_step, client, made.id, first, by=None)
+    assert asked.value.code == "needs_confirmation" and asked.value.details["count"] == 2, "who is past the permit gets it all the same"
+    do(campaign_steps.delete_step, client, made.id, first, by=None, confirmed=True)
+    db.session.expire_all()
+    states = {row.enrollment_id: (row.status, row.reason) for row in db.session.query(Delivery).filter_by(step_id=first)}
+    assert states == {waits.id: ("cancelled", "skipped"), leased.id: ("cancelled", "skipped"), gone.id: ("committing", None)}
+    assert {(walk.status, walk.next_step_id) for walk in db.session.query(Enrollment) if walk.id != gone.id} == {("waiting", second)}
+    run(db.session.get(Enrollment, waits.id).next_at)
+    assert {row.step_id for row in db.session.query(Delivery).filter_by(status="queued")} == {second}
 
 
 def test_a_shorter_delay_moves_the_leads_that_wait_for_it() -> None:
