@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from flask import Flask
 
 from app.core.extensions import db
-from app.models import Client, Delivery, DeliveryAttempt, Enrollment
+from app.models import Client, Delivery, DeliveryAttempt, Enrollment, Lead, Suppression
 from tests.api.api_client import ApiClient
 from tests.factories import (
     MONDAY_TEN,
@@ -100,6 +101,24 @@ def test_a_failed_message_is_tried_again_once_and_a_decision_is_made_once(app: F
     db.session.expire_all()
     assert db.session.get_one(Enrollment, walk.id).status == "in_flight"
     assert api.post(f"/api/deliveries/{row.id}/retry").status == 409
+
+
+@pytest.mark.parametrize(
+    ("status", "walk", "path", "body"),
+    [("failed", {"status": "bounced", "reason": "bounced"}, "retry", {}),
+     ("uncertain", {"status": "held", "reason": "previous_uncertain"}, "resolve", {"outcome": "send_again"})],
+)  # fmt: skip
+def test_nothing_is_tried_again_to_an_address_on_the_do_not_contact_list_and_nothing_changes(
+    app: Flask, status: str, walk: dict[str, str], path: str, body: dict[str, str]
+) -> None:
+    api, row, enrollment = story(app, status, walk=walk, **({"mime": MIME} if status == "uncertain" else {}))
+    lead = db.session.get_one(Lead, row.lead_id)
+    save(Suppression(client_id=row.client_id, email=lead.email, email_key=lead.email_key, reason="bounced", source="bounce", at=MONDAY_TEN))
+    refused = api.post(f"/api/deliveries/{row.id}/{path}", body)
+    assert (refused.status, refused.json["code"]) == (409, "suppressed"), refused.text
+    db.session.expire_all()
+    assert (db.session.get_one(Delivery, row.id).status, db.session.query(Delivery).filter_by(retry_of=row.id).count()) == (status, 0)
+    assert db.session.get_one(Enrollment, enrollment.id).status == walk["status"]
 
 
 def test_a_sent_message_has_nothing_to_decide_and_a_word_we_do_not_know_is_refused(app: Flask) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from app.core.errors import Conflict
 from app.services.outbox.plain import Connection, rows, run
 
 _AGAIN = """
@@ -18,8 +19,21 @@ WHERE d.id = %(id)s RETURNING id, inbox_message_id
 """
 
 
+# The permit would cancel it, and the lead's walk with it: said before anything is changed.
+_LISTED = """
+SELECT 1 FROM deliveries d LEFT JOIN leads l ON l.id = d.lead_id WHERE d.id = %(id)s AND d.kind = 'campaign_step' AND (
+  EXISTS (SELECT 1 FROM suppressions p WHERE p.client_id = d.client_id AND p.email_key = coalesce(l.email_key, d.email_key))
+  OR EXISTS (SELECT 1 FROM global_suppressions p WHERE p.email_key = coalesce(l.email_key, d.email_key)))
+"""
+
+
 def send_again(connection: Connection, delivery_id: int, now: datetime) -> int:
-    """Queue it anew, to the lead's present address; the new id. The caller has ended the old row and locked the lead's walk."""
+    """Queue it anew, to the lead's present address; the new id. The caller has ended the old row and locked the lead's walk.
+
+    Raises Conflict (``suppressed``) when that address is on a do-not-contact list.
+    """
+    if rows(connection, _LISTED, {"id": delivery_id}):
+        raise Conflict("This address is on the do-not-contact list. Correct the lead's address, or have it taken off the list first.", code="suppressed")
     fresh = rows(connection, _AGAIN, {"id": delivery_id, "now": now})[0]
     if fresh.inbox_message_id is not None:
         run(
