@@ -305,7 +305,6 @@ TEXTS = {
     "campaigns.send_test": "Send a test to me",
     "campaigns.test_sent": "A test is on its way to {email}.",
     "campaigns.step_saved": "Saved.",
-    "campaigns.step_changed": "Somebody else saved this message meanwhile. Your words are still here: save once more to put them in place of theirs.",
     "campaigns.step_added": "Message added.",
     "campaigns.step_removed": "Message removed.",
     "campaigns.starter_used": "The sequence is in place. Adapt the words to yours.",

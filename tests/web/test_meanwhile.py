@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from app.core.extensions import db
-from app.models import Client, Lead, Mailbox
+from app.models import Campaign, Client, Lead, Mailbox, Step
 from app.services import settings
 from tests.factories import make_client, make_lead, make_mailbox, make_user
 from tests.web.page_client import Page, PageClient
@@ -145,3 +145,71 @@ def test_settings_of_the_installation_can_be_saved_by_who_has_seen_the_others(ap
     assert operator.post("/operations/settings", filled(mine, "instance-settings")).status == 303
     fresh()
     assert settings.get("instance", settings.INSTANCE, "instance_minute_cap") == 500
+
+
+def _campaign(page: PageClient) -> tuple[str, int]:
+    """(address, id) of a draft made on the pages."""
+    page.post("/c/acme/campaigns/new", {"name": "Two windows"})
+    found = db.session.query(Campaign).one()
+    return f"/c/acme/campaigns/{found.id}", found.id
+
+
+def test_a_schedule_saved_second_is_shown_what_the_first_one_stored(page: PageClient, client: Client) -> None:
+    make_mailbox(client, address="ada@acme.test")
+    here, key = _campaign(page)
+    here += "/schedule"
+    window = filled(page.get(here), "campaign-schedule")
+    theirs = {"day-0": "10:00-12:00", "day-1": "", "weekend": "reduced", "weekend_percent": "40", "holidays_country": "PT", "daily_cap": "30",
+              "closed_days": "2027-12-24", "allow_elsewhere": "1"}  # fmt: skip
+    assert page.post(here, {**window, **theirs}).status == 303
+    mine = page.post(here, {**window, "daily_cap": "50", "day-2": "9-17"})
+    assert mine.status == 409 and "Somebody else saved this meanwhile" in mine.words and "Load it again" not in mine.words
+    for stored in ("10:00-12:00", "closed", "Open, reduced", "40", "Portugal", "30", "2027-12-24", "yes"):
+        assert f"Stored now: {stored}" in mine.words, stored
+    assert mine.words.count("Stored now") == 8, "hours that say the same in other words are no difference"
+    again = filled(mine, "campaign-schedule")
+    assert (again["daily_cap"], again["day-2"]) == ("50", "9-17"), "what I typed is still there"
+    assert page.post(here, again).status == 303
+    fresh()
+    assert db.session.get_one(Campaign, key).daily_cap == 50
+
+
+@pytest.mark.parametrize("more", [{"day-0": "all day"}, {"preset": "mornings"}])
+def test_a_schedule_that_comes_back_does_not_take_in_what_was_saved_meanwhile(page: PageClient, client: Client, more: dict[str, str]) -> None:
+    """Refused for a wrong field, or redrawn with a preset: it still stands for the campaign it was drawn from."""
+    here, key = _campaign(page)
+    here += "/schedule"
+    window = filled(page.get(here), "campaign-schedule")
+    assert page.post(here, {**window, "daily_cap": "30"}).status == 303
+    drawn = filled(page.post(here, {**window, **more}), "campaign-schedule")
+    assert page.post(here, {**drawn, "day-0": "", "preset": "", "daily_cap": "50"}).status == 409
+    fresh()
+    assert db.session.get_one(Campaign, key).daily_cap == 30
+
+
+def test_a_message_saved_second_is_shown_the_whole_one_that_is_stored(page: PageClient, client: Client) -> None:
+    here, _key = _campaign(page)
+    page.post(f"{here}/steps/starter", {"key": "first-contact"})
+    step = db.session.query(Step).filter(Step.parent_id.isnot(None)).order_by(Step.id).first()
+    assert step is not None
+    form = f"step-{step.id}"
+    window = filled(page.get(f"{here}/steps?step={step.id}"), form)
+    save = f"{here}/steps/{step.id}"
+    theirs = "Their words. " * 100
+    assert page.post(save, {**window, "text": theirs, "delay_value": "5", "delay_unit": "days"}).status == 303
+    looked = filled(page.post(save, {**window, "text": "Mine", "then": "preview"}), form)
+    assert page.post(save, looked).status == 409, "a look at the preview does not take in what was saved meanwhile"
+    mine = page.post(save, {**window, "text": "Mine"})
+    assert mine.status == 409 and f"Stored now: {theirs.strip()}" in mine.words and "Stored now: 5 days later" in mine.words
+    assert filled(mine, form)["text"].strip() == "Mine"
+    assert page.post(save, filled(mine, form)).status == 303
+
+
+def test_a_refused_form_opens_at_what_it_says(page: PageClient, client: Client) -> None:
+    """On a phone the form stands far below the top, where nothing would say that it was refused."""
+    lead, mailbox = make_lead(client, first_name="Ada"), make_mailbox(client, address="ada@acme.test")
+    lead_page, mailbox_page = f"/c/acme/leads/{lead.id}", f"/c/acme/mailboxes/{mailbox.id}"
+    for here, form, wrong in [(lead_page, "lead-form", {"timezone": "Mars"}), (mailbox_page, "mailbox-form", {"daily_cap": "many"})]:
+        refused = page.post(here, {**filled(page.get(here), form), **wrong})
+        said = refused.find("div", class_="form-errors")
+        assert refused.status == 422 and said.get("autofocus") is not None and said.get("tabindex") == "-1", here

@@ -120,7 +120,7 @@ def test_the_settings_of_a_client_are_changed_with_their_history(admin: PageClie
         {"weekday": 0, "from": "08:00", "to": "12:00"}, {"weekday": 0, "from": "13:00", "to": "17:00"},
     ]  # fmt: skip
     shown = admin.get("/c/acme/settings/")
-    assert "client hour cap" in shown.words and "Ada Admin" in shown.words
+    assert "messages an hournothing → 200" in shown.words and "Ada Admin" in shown.words, "called what the form calls it"
     meanwhile = admin.post("/c/acme/settings/", settings_form(client_hour_cap="300"))
     assert meanwhile.status == 409 and "Stored now: 200" in meanwhile.words and "300" in meanwhile.text
 

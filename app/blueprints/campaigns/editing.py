@@ -13,6 +13,7 @@ from app.blueprints.access import requires, viewer
 from app.blueprints.campaigns.frame import DRAFT, READ, blueprint, campaign_page, demand_editable, find, following
 from app.blueprints.digits import whole
 from app.blueprints.htmx import after_post
+from app.blueprints.meanwhile import stored_now
 from app.core.errors import Conflict, Invalid, NotFound, ProductError
 from app.core.safe_html import sanitise
 from app.domain.permissions import Permission
@@ -25,6 +26,7 @@ from app.services.test_send import send_test
 from app.strings import t
 
 TEXTS = ("subject", "text", "html")
+WHOLE = 100_000  # characters: who is to overwrite a message reads all of it first
 FRAME = "sandbox allow-popups; default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 
 
@@ -54,9 +56,20 @@ def _editor(campaign: Campaign, step_id: int | None, values: Mapping[str, Any] |
     seen, problem = _preview(campaign.id, step.id, shown if values else None)
     return campaign_page(
         "campaigns/steps.html", "editor", campaign, "steps", steps=written, step=step, number=written.index(step) + 1, values=shown,
-        was=editing.version(step), wait_words=wait_words, variables=reading.variables(g.client.id, campaign.id), preview=seen, preview_problem=problem,
-        **{"asked": None, "good": "", **context},
+        wait_words=wait_words, variables=reading.variables(g.client.id, campaign.id), preview=seen, preview_problem=problem,
+        **{"asked": None, "good": "", "was": (request.form.get("was") if values else None) or editing.version(step), **context},
     )  # fmt: skip
+
+
+def _overtaken(campaign: Campaign, step_id: int, values: Mapping[str, Any]) -> Response:
+    """Who saves second: the words as typed, and below each field what is stored now and says something else."""
+    step = next((one for one in reading.steps(g.client.id, campaign.id) if one.id == step_id), None)
+    if step is None:
+        raise NotFound
+    errors = stored_now(values, {name: getattr(step, name) for name in TEXTS}, WHOLE)
+    if stored_now(values, {name: getattr(step, name) for name in ("delay_value", "delay_unit")}):
+        errors["delay"] = [t("frame.stored_now", value=wait_words(step))]
+    return _editor(campaign, step_id, values, status=409, errors={"form": [t("frame.meanwhile")], **errors}, was=editing.version(step))
 
 
 def _preview(campaign_id: int, step_id: int, texts: Mapping[str, Any] | None) -> tuple[Preview | None, str]:
@@ -95,8 +108,9 @@ def save_step(campaign_id: int, step_id: int) -> ResponseReturnValue:
     except Invalid as wrong:
         return _editor(campaign, step_id, values, status=422, errors=wrong.details)
     except Conflict as refused:
-        note = t("campaigns.step_changed") if refused.code == "changed_meanwhile" else refused.message
-        return _editor(campaign, step_id, values, status=409, note=note)
+        if refused.code == "changed_meanwhile":
+            return _overtaken(campaign, step_id, values)
+        return _editor(campaign, step_id, values, status=409, note=refused.message)
     if then == "next":
         return after_post(following(campaign, "steps"))
     return after_post(_here(campaign_id, step_id), toast=t("campaigns.step_saved"))

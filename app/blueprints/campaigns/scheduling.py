@@ -12,6 +12,7 @@ from app.blueprints.access import requires, viewer
 from app.blueprints.campaigns.frame import DRAFT, READ, blueprint, campaign_page, demand_editable, find, following
 from app.blueprints.digits import whole, wholes
 from app.blueprints.htmx import after_post
+from app.blueprints.meanwhile import stored_now
 from app.core.errors import Conflict, Invalid
 from app.domain.calendar_settings import parse_clock
 from app.domain.public_holidays import country_names
@@ -44,23 +45,24 @@ def _page(campaign: Campaign, values: dict[str, Any], *, status: int = 200, **co
     return campaign_page(
         "campaigns/schedule.html", "form", campaign, "schedule", status=status, values=values, presets=PRESETS,
         lanes=[_lane(text) for text in values["days"]], countries=country_names(),
-        senders=reading.senders(g.client.id, campaign.id), **{"shift": None, **context},
+        senders=reading.senders(g.client.id, campaign.id), **{"shift": None, "version": campaign.version, **context},
     )  # fmt: skip
 
 
 def _stored(campaign: Campaign) -> dict[str, Any]:
-    days = ["" for _ in range(7)]
-    for window in campaign.windows or []:
-        part = f"{window['from']}-{window['to']}"
-        days[window["weekday"]] += f", {part}" if days[window["weekday"]] else part
     weekend = campaign.weekend or {}
     return {
-        "days": days, "timezone": campaign.timezone, "holidays_country": campaign.holidays_country or "",
+        "days": _days(campaign.windows or []), "timezone": campaign.timezone, "holidays_country": campaign.holidays_country or "",
         "closed_days": "\n".join(campaign.closed_days or []), "weekend": weekend.get("mode", "closed"),
         "weekend_percent": weekend.get("percent") or 30, "daily_cap": campaign.daily_cap or "",
         "daily_new_leads": campaign.daily_new_leads or "", "allow_elsewhere": campaign.allow_elsewhere,
         "senders": [line.id for line in reading.senders(g.client.id, campaign.id) if line.chosen],
     }  # fmt: skip
+
+
+def _days(windows: list[dict[str, Any]]) -> list[str]:
+    """The hours of each day from Monday, like ``09:00-12:00, 13:00-17:00``; empty: closed."""
+    return [", ".join(f"{window['from']}-{window['to']}" for window in windows if window["weekday"] == day) for day in range(7)]
 
 
 def _lane(text: str) -> list[tuple[float, float]]:
@@ -123,25 +125,48 @@ def _shape(values: dict[str, Any], windows: list[dict[str, Any]]) -> dict[str, A
     }  # fmt: skip
 
 
+def _overtaken(campaign: Campaign, typed: dict[str, Any], windows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """What is stored now, below each field that says something else."""
+    names = {line.id: line.address for line in reading.senders(g.client.id, campaign.id)}
+    mine, theirs = ({**values, **_as_read(values, names)} for values in ({**typed, "days": _days(windows)}, _stored(campaign)))
+    return stored_now(mine, {name: value for name, value in theirs.items() if name not in ("days", "senders")})
+
+
+def _as_read(values: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
+    """The fields whose stored form is not what the page shows; ``names``: the mailboxes' addresses."""
+    modes = {"closed": t("campaigns.weekend_closed"), "reduced": t("campaigns.weekend_reduced")}
+    country = values["holidays_country"]
+    return {
+        **{f"day-{day}": text or t("campaigns.closed") for day, text in enumerate(values["days"])},
+        "weekend": modes.get(values["weekend"], ""), "weekend_percent": values["weekend_percent"] if values["weekend"] == "reduced" else "",
+        "holidays_country": dict(country_names()).get(country, country), "closed_days": ", ".join(sorted(values["closed_days"].replace(",", " ").split())),
+        "mailbox_ids": ", ".join(names[one] for one in sorted(values["senders"]) if one in names),
+    }  # fmt: skip
+
+
 @blueprint.post("/<int:campaign_id>/schedule")
 @requires(DRAFT)
 def save_schedule(campaign_id: int) -> ResponseReturnValue:
     campaign, values = find(campaign_id), _typed()
     demand_editable(campaign)
+    seen = whole(request.form.get("version"))
+    drawn = {} if seen is None else {"version": seen}  # a form that comes back still stands for the campaign it was drawn from
     preset = request.form.get("preset", "")
     if preset in PRESETS:
-        return _page(campaign, {**values, "days": list(PRESETS[preset])})
+        return _page(campaign, {**values, "days": list(PRESETS[preset])}, **drawn)
     windows, errors = _windows(values["days"])
     if errors:
-        return _page(campaign, values, status=422, errors=errors)
+        return _page(campaign, values, status=422, errors=errors, **drawn)
     shape = _shape(values, windows)
     try:
         if request.form.get("confirmed") != "1" and (shift := campaigns.calendar_change(g.client.id, campaign_id, shape)):
-            return _page(campaign, values, status=409, shift=shift)
-        campaigns.edit(g.client.id, campaign_id, shape, by=viewer().id, version=whole(request.form.get("version")))
+            return _page(campaign, values, status=409, shift=shift, **drawn)
+        campaigns.edit(g.client.id, campaign_id, shape, by=viewer().id, version=seen)
     except Invalid as wrong:
-        return _page(campaign, values, status=422, errors=wrong.details)
+        return _page(campaign, values, status=422, errors=wrong.details, **drawn)
     except Conflict as refused:
+        if refused.code == "changed_meanwhile":
+            return _page(campaign, values, status=409, note=t("frame.meanwhile"), errors=_overtaken(campaign, values, windows))
         return _page(campaign, values, status=409, note=refused.message)
     if request.form.get("then") == "next":
         return after_post(following(campaign, "schedule"))
