@@ -293,11 +293,22 @@ def _lead(lead: Lead, values: dict[str, Any], errors: Mapping[str, Any], status:
 
 
 def _form(template: str, values: dict[str, Any], errors: Mapping[str, Any], block: str = "form", status: int = 200, **more: Any) -> Response:
+    values, errors = _new_field_kept(values, errors)
     own = values.get("custom") or {}
     names = list(dict.fromkeys([*own, *queries.custom_names(g.client.id)]))
     return page_or_fragment(
         template, block if status == 200 else None, status=status, values=values, own=own, own_names=names, errors=errors, **more
     )
+
+
+def _new_field_kept(values: dict[str, Any], errors: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """A new own field that was refused stays where it was typed: among the others its name could not be corrected."""
+    name = request.form.get("new-name", "").strip().removeprefix("custom.")
+    wrong = errors.get(f"custom.{name[:60]}")
+    if not wrong or f"own.{name}" in request.form:
+        return values, errors
+    others = {other: value for other, value in values["custom"].items() if other != name}
+    return {**values, "custom": others, "new-name": name, "new-value": values["custom"].get(name, "")}, {**errors, "new-name": wrong}
 
 
 def typed() -> dict[str, Any]:

@@ -70,7 +70,7 @@ def changes(mailbox: Mailbox, values: Mapping[str, Any]) -> dict[str, Any]:
     if email and email.lower() != mailbox.address_key:
         faults.say("email", "The address of a mailbox stays. Add another mailbox for another address.")
     for name in (*CONNECTION, "timezone", "daily_cap", "min_gap_s", "save_to_sent"):
-        if name in read and read[name] in (None, "") and name != "smtp_user":
+        if name in read and read[name] in (None, "") and name != "smtp_user" and name not in faults:
             faults.say(name, "Please fill this in.")
     if read.get("restrict_campaigns", mailbox.restrict_campaigns) and not read.get("own_hours", mailbox.own_hours or {}).get("windows"):
         faults.say("own_hours", "Write the mailbox's own hours: campaigns are to keep to them.")

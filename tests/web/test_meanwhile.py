@@ -213,3 +213,25 @@ def test_a_refused_form_opens_at_what_it_says(page: PageClient, client: Client) 
         refused = page.post(here, {**filled(page.get(here), form), **wrong})
         said = refused.find("div", class_="form-errors")
         assert refused.status == 422 and said.get("autofocus") is not None and said.get("tabindex") == "-1", here
+
+
+def test_a_number_that_is_none_is_told_once(page: PageClient, client: Client) -> None:
+    mailbox = make_mailbox(client, address="ada@acme.test")
+    here = f"/c/acme/mailboxes/{mailbox.id}"
+    window = filled(page.get(here), "mailbox-form")
+    refused = page.post(here, {**window, "daily_cap": "-5"})
+    assert refused.status == 422 and "Write a whole number from 0 to 100000." in refused.words and "Please fill this in" not in refused.words
+    assert "Please fill this in" in page.post(here, {**window, "daily_cap": ""}).words
+
+
+@pytest.mark.parametrize("name", ["a b", ""])
+def test_the_name_of_a_new_own_field_can_be_corrected(page: PageClient, client: Client, name: str) -> None:
+    lead = make_lead(client, first_name="Ada")
+    here = f"/c/acme/leads/{lead.id}"
+    refused = page.post(here, {**filled(page.get(here), "lead-form"), "new-name": name, "new-value": "Porto"})
+    again = filled(refused, "lead-form")
+    assert refused.status == 422 and "Use letters, digits and underscores" in refused.words
+    assert (again["new-name"], again["new-value"]) == (name, "Porto") and f"own.{name}" not in again
+    assert page.post(here, {**again, "new-name": "city"}).status == 303
+    fresh()
+    assert db.session.query(Lead).one().custom == {"city": "Porto"}

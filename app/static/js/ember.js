@@ -72,8 +72,7 @@
       return true;
     },
     start() {
-      const page = body.dataset.page || "";
-      if (page.startsWith("auth.") && page !== "auth.profile") {  // the login in between: whatever comes next restores
+      if ((body.dataset.page || "").startsWith("auth.") && !body.classList.contains("framed")) {  // the login in between: whatever comes next restores
         sessionStorage.setItem("restore", "1");
         return;
       }
