@@ -129,3 +129,25 @@ def touch(page: Page) -> None:
     page.keyboard.press("u")
     page.wait_for_timeout(1_000)
     page.close()
+
+
+def test_a_refused_profile_is_not_typed_again_on_the_next_visit(tab: Page) -> None:
+    tab.goto("/profile")
+    zone = tab.locator("main [name=timezone]")
+    stored = zone.input_value()
+    zone.fill("Mars")
+    zone.press("Enter")
+    expect(tab.locator("main .form-errors")).to_be_focused()
+    expect(zone).to_have_value("Mars")
+    tab.goto("/profile")
+    expect(zone).to_have_value(stored)
+
+
+def test_nothing_shows_between_the_answer_and_the_bar_of_a_phone(tab: Page) -> None:
+    tab.set_viewport_size({"width": 390, "height": 480})  # lower than any thread: the page scrolls behind the answer
+    tab.goto(f"{CLIENT}/inbox/")
+    tab.locator(".conversation a").first.click(timeout=120_000)
+    tab.locator("#answer-text").wait_for()
+    places = "() => [document.querySelector('.composer').getBoundingClientRect().bottom, document.querySelector('.nav-list').getBoundingClientRect().top]"
+    composer, bar = tab.evaluate(places)
+    assert composer >= bar - 0.5, (composer, bar)
