@@ -193,6 +193,7 @@ def prepare(command: str) -> None:
     if current(names) and assets.complete():
         return
     with one_at_a_time():
+        names = wanted(command)  # who had the lock before may have brought more: that stays
         if shutil.disk_usage(ROOT).free < 600 << 20:
             raise LaunchError(f"Less than 600 MB are free below {ROOT}: free some space and start again.")
         if not current(names):

@@ -152,7 +152,7 @@ def _answer(status: int, code: str, message: str, details: dict[str, Any] | None
         answer.mimetype = "text/plain"
         return answer
     g.in_error = True  # the request's transaction is over: the frame shows no figures
-    title = t(f"errors.{status}_title") if f"errors.{status}_title" in CATALOGUE else t("errors.400_title")
+    title = next(t(key) for key in (f"errors.{code}_title", f"errors.{status}_title", "errors.400_title") if key in CATALOGUE)
     return make_response(
         render_template("errors/error.html", status=status, error_title=title, message=message, back=_page_of_the_form()), status
     )

@@ -23,5 +23,6 @@ TEXTS = {
     "errors.behind": "The database is older than this version of the product. Run `flask db upgrade` on the machine; until then this cannot be answered.",
     "errors.back": "Back",
     "errors.home": "To the start",
+    "errors.csrf_title": "This page was open for too long",
     "errors.csrf": "This page was open for too long, or the request came from elsewhere. Load it again and repeat what you did.",
 }

@@ -7,6 +7,8 @@ import itertools
 import json
 import os
 import shutil
+import threading
+import time
 from collections import Counter, namedtuple
 from pathlib import Path
 
@@ -191,3 +193,21 @@ def test_what_excludes_another_need_is_unpacked_and_never_installed(tmp_path: Pa
     need = suite.Need(("exim4", "smtpd"), ("exim4-daemon-light", "opensmtpd"), "what they read", unpacked=True)
     assert not need.found(), "one of two is not enough"
     assert suite.provide((need,)) == [] and asked == [("unpacked", ["exim4-daemon-light", "opensmtpd"])]
+
+
+def test_who_waited_for_another_commands_set_up_keeps_what_that_one_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bin/run` and `bin/test` started together: the second to have the lock must not take the tests' packages away again."""
+    stamp, brought = tmp_path / "stamp.json", []
+    monkeypatch.setattr(setup, "STAMP", stamp)
+    monkeypatch.setattr(setup, "venv_python", lambda: tmp_path)
+    monkeypatch.setattr(setup, "make_environment", lambda: None)
+    monkeypatch.setattr(setup, "install_packages", brought.append)
+    monkeypatch.setattr(setup, "needs_embedded", lambda: False)
+    monkeypatch.setattr(assets, "complete", lambda: True)
+    with setup.one_at_a_time():
+        waits = threading.Thread(target=setup.prepare, args=("run",))
+        waits.start()
+        time.sleep(0.3)
+        stamp.write_text(json.dumps({setup.BASE: "of before", setup.DEV: "of before"}))
+    waits.join()
+    assert brought == [[setup.BASE, setup.DEV]]
