@@ -285,7 +285,10 @@ FINAL = {Reason.SUPPRESSED_CLIENT, Reason.SUPPRESSED_GLOBAL, Reason.STOPPED_CAMP
 @pytest.mark.out_of_balance  # rows made by hand
 @pytest.mark.parametrize("reason", list(OBSTACLES), ids=str)
 def test_whatever_came_between_claim_and_dot_refuses_with_its_reason(world, database_url, reason):
-    """Set after the claim, so that only the permit can see it; refused rows lose their bytes and wait, final ones end."""
+    """Set after the claim, so that only the permit can see it; refused rows lose their bytes and wait, final ones end.
+
+    The obstacles are rows made by hand, each alone; that people's acts make such rows is shown in ``test_reasons``.
+    """
     now = SATURDAY_NOON
     delivery = one_row(world)
     db.session.execute(text("UPDATE deliveries SET due_at = :at"), {"at": now - timedelta(minutes=1)})

@@ -191,7 +191,8 @@ def test_a_sequence_walks_to_its_end_and_the_campaign_finishes() -> None:
     assert tick(tuesday - timedelta(minutes=20)).born == 0
     assert tick(tuesday).born == 1
     sent(walk, tuesday)
-    assert db.session.get(Enrollment, walk.id).status == "finished"
+    ended = db.session.get(Enrollment, walk.id)
+    assert (ended.status, ended.reason) == ("finished", "finished")
     tick(tuesday)
     assert db.session.get(Campaign, campaign.id).status == "finished"
 
