@@ -22,15 +22,15 @@ from tests.conftest import settings_for
 from tests.engine import workers
 from tests.engine.faults.harness import judge, product_process
 from tests.engine.workers import Database
-from tests.patience import in_time
+from tests.patience import in_time, times_slower
 
 FAULTS = int(os.environ.get("EMBERPOST_REDIS_FAULTS", "5"))
 LEADS_PER_FAULT = 100
 #: Product seconds per machine second: the ticks of the schedule come three times as often.
 PACE = 3.0
 SWEEP_S = 30.0
-#: A sweep and five seconds, from the moment a lead is due; workers reconnect in machine time, so the pace does not shorten it.
-PROMISED_S = SWEEP_S + 5
+#: A sweep and five seconds, from the moment a lead is due. Sweeps come at the test's pace; workers reconnect in machine time, which no pace shortens.
+PROMISED_S = SWEEP_S / PACE + 5
 KINDS = ("flushed", "killed", "away")
 
 ENROL = """
@@ -99,7 +99,8 @@ def test_a_redis_that_is_emptied_killed_and_restarted_costs_seconds_and_no_messa
         delays = sorted(float(row[0]) for row in database.all(DELAYS))
         print(f"\n{FAULTS} faults {hits}, {len(delays)} messages: slowest {delays[-1]:.1f} s, median {delays[len(delays) // 2]:.1f} s"
               f" at ticks every {15 / PACE:.0f} s and sweeps every {SWEEP_S / PACE:.0f} s")  # fmt: skip
-        in_time(delays[-1] <= PROMISED_S, f"a message came {delays[-1]:.1f} s late")
+        allowed = PROMISED_S * times_slower()  # on a machine of one's own: what is promised
+        in_time(delays[-1] <= allowed, f"a message came {delays[-1]:.1f} s late, {PROMISED_S:.0f} s are promised and {allowed:.0f} s allowed")
 
 
 def wait_for(database: Database, question: str, count: int, seconds: float = 60.0) -> None:
