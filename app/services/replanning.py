@@ -15,7 +15,7 @@ from app.core.extensions import db
 from app.domain.reasons import Reason
 from app.domain.sequence import StepNode
 from app.domain.statuses import EnrollmentStatus
-from app.domain.working_time import Calendar, add_delay, next_open
+from app.domain.working_time import Calendar, add_delay, closed_reason, next_open
 from app.models import Campaign
 from app.queries.campaign_calendars import calendar_of
 from app.queries.campaign_steps import nodes_of, ways_on
@@ -32,6 +32,10 @@ _WAITING = text(
     " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.enrollment_id = e.id"
     " AND d.status IN ('queued', 'leased', 'committing', 'uncertain'))"
     " ORDER BY e.id FOR UPDATE OF e"
+)
+_FIRST = text(
+    "UPDATE enrollments e SET next_step_id = :step, next_at = x.at, reason = x.reason FROM unnest(cast(:ids AS bigint[]),"
+    " cast(:ats AS timestamptz[]), cast(:reasons AS text[])) AS x(id, at, reason) WHERE e.id = x.id"
 )
 _MOVE = text(
     "UPDATE enrollments e SET next_step_id = x.step_id, next_at = x.at FROM unnest(cast(:ids AS bigint[]), cast(:steps AS bigint[]),"
@@ -89,9 +93,15 @@ class _Times:
             known = self._known[reference, step.id, key] = at or reference + timedelta(days=1)
         return known
 
+    def why(self, reference: datetime, step: StepNode, enrollment_id: int) -> Reason | None:
+        """What a step without a delay waits for: only the calendar can hold it. None for one whose delay is what it waits for."""
+        if step.delay_value or self.due(reference, step, enrollment_id) <= reference:
+            return None
+        return Reason.OUTSIDE_WINDOW if self._calendar is None else closed_reason(self._calendar, reference, enrollment_id)
+
 
 def first_times(campaign: Campaign, now: datetime, lead_ids: list[int] | None = None) -> None:
-    """At the start (or when leads enter later): the first step's delay runs from ``now``."""
+    """At the start (or when leads enter later): the first step's delay runs from ``now``; one without a delay says what is closed."""
     first = ways_on(nodes_of(campaign.id))[None]
     if first is None:
         return
@@ -105,7 +115,8 @@ def first_times(campaign: Campaign, now: datetime, lead_ids: list[int] | None = 
     times = _Times(calendar_of(campaign))
     ids = [row[0] for row in rows]
     ats = [times.due(now, first, number) for number in ids]
-    db.session.execute(_MOVE, {"ids": ids, "steps": [first.id] * len(ids), "ats": ats})
+    reasons = [times.why(now, first, number) for number in ids]
+    db.session.execute(_FIRST, {"step": first.id, "ids": ids, "ats": ats, "reasons": [reason and str(reason) for reason in reasons]})
 
 
 @dataclass(frozen=True)

@@ -288,6 +288,28 @@ def test_the_launch_page_says_who_would_be_skipped_and_its_button_carries_the_tr
     assert states(report)["way_out"] is CheckState.OK and not report.blocked
 
 
+@pytest.mark.parametrize(
+    ("at", "reason"), [(MONDAY_EIGHT, "outside_window"), (MONDAY_EIGHT - timedelta(days=1), "weekend"), (MONDAY_EIGHT + timedelta(hours=2), "delay_not_over")]
+)
+def test_leads_of_a_campaign_started_while_it_is_closed_are_told_what_is_closed(at: datetime, reason: str) -> None:
+    client = make_client()
+    made, _ = draft(client, leads=2)
+    do(launch.start, client, made.id, by=None, now=at)
+    people, _ = do(reading.people, client, made.id)
+    assert {line.reason for line in people} == {reason}
+    run(at)
+    people, _ = do(reading.people, client, made.id)
+    assert {line.reason for line in people} == ({reason} if reason != "delay_not_over" else {"in_flight"})
+
+
+def test_a_first_step_with_a_delay_waits_for_its_delay() -> None:
+    client = make_client()
+    late = {"channel": "email", "delay": {"value": 2, "unit": "working_days"}, "subject": "Hello", "text": "Hi"}
+    made, _ = draft(client, leads=1, steps=[late])
+    do(launch.start, client, made.id, by=None, now=MONDAY_EIGHT)
+    assert [line.reason for line in do(reading.people, client, made.id)[0]] == ["delay_not_over"]
+
+
 def test_after_the_start_the_first_messages_are_due_at_the_opening_and_a_second_start_is_refused() -> None:
     client = make_client()
     user = make_user(client)
