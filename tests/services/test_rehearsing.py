@@ -116,7 +116,9 @@ def test_a_rehearsal_does_what_the_forecast_promises_obeys_every_rule_and_change
         assert at.weekday() < 5 and at.date() != CLOSED and time(9) <= at.time() < time(17), at
     ends = {(one.status, one.reason): one.leads for one in found.people}
     assert ends == {("finished", "finished"): 12, ("skipped", "suppressed_client"): 1}
-    assert json.loads(json.dumps(found.as_json()))["days"][0]["senders"][0]["messages"] == 4
+    sunday, monday, *_ = json.loads(json.dumps(found.as_json()))["days"]
+    assert sunday["senders"] == [] and {one["reason"] for one in sunday["waiting"]} == {"weekend"}, "started at the weekend: it says so"
+    assert monday["senders"][0]["messages"] == 4
 
 
 def test_with_answers_fewer_messages_leave_the_same_for_the_same_seed(app: Flask) -> None:

@@ -29,6 +29,7 @@ EMAIL, PASSWORD = "owner@agency.test", "canary harbour, seven gulls on kelp"
 MAILBOX_PASSWORD = "canary-8Jd2vQ_mailbox-secret-kPz4"
 LEADS = 24
 ANSWERING = 8
+ELSEWHEN = 6  # leads of the campaign whose hours are on another day
 SENDERS = ("nora@agency.test", "theo@agency.test")
 ALL_WEEK = [{"weekday": day, "from": "00:00", "to": "24:00"} for day in range(7)]
 
@@ -68,8 +69,8 @@ def servers() -> Iterator[RunningMailServer]:
     with RunningMailServer(MailConfig()) as mail:
         for address in SENDERS:
             mail.add_account(address, MAILBOX_PASSWORD)
-        for number in range(LEADS):
-            mail.add_account(lead(number))
+        for address in (*map(lead, range(LEADS)), *map(on_another_day, range(ELSEWHEN))):
+            mail.add_account(address)
         yield mail
 
 
@@ -86,6 +87,10 @@ def api(servers: RunningMailServer) -> Iterator[Api]:
 
 def lead(number: int) -> str:
     return f"lead{number}@buyers.test"
+
+
+def on_another_day(number: int) -> str:
+    return f"patient{number}@buyers.test"
 
 
 def csv_of_leads() -> bytes:
@@ -129,7 +134,7 @@ def imported(api: Api) -> int:
     return number
 
 
-def campaign(api: Api, name: str, mailboxes: list[int], import_id: int, **changes: Any) -> int:
+def campaign(api: Api, name: str, mailboxes: list[int], who: dict[str, Any], **changes: Any) -> int:
     steps = [
         {"channel": "email", "delay": {"value": 0, "unit": "minutes"}, "subject": "For {{ first_name }}",
          "text": "Hello {{ first_name }} of {{ company }}.\n\nNo more: {{ unsubscribe_url }}", "html": ""},
@@ -142,12 +147,27 @@ def campaign(api: Api, name: str, mailboxes: list[int], import_id: int, **change
         "daily_new_leads": None, "steps": steps, **changes,
     }  # fmt: skip
     number: int = api.post("/api/campaigns", body, 201)["id"]
-    api.post(f"/api/campaigns/{number}/leads", {"import_id": import_id, "allow_elsewhere": True})
+    api.post(f"/api/campaigns/{number}/leads", who)
+    return number
+
+
+def campaign_with_other_hours(api: Api, mailboxes: list[int]) -> int:
+    """Started while its hours are on another day, with leads of its own: whatever reaches one of them left outside its window."""
+    hours = [{"weekday": (datetime.now(UTC) + timedelta(days=3)).weekday(), "from": "09:00", "to": "17:00"}]
+    people = [{"client_id": api.client_id, "email": on_another_day(n), "first_name": f"Patient{n}", "company": "Later Ltd"} for n in range(ELSEWHEN)]
+    number = campaign(api, "Only on another day", mailboxes, {"lead_ids": [api.post("/api/leads", one, 201)["id"] for one in people]}, windows=hours)
+    api.post(f"/api/campaigns/{number}/launch")
     return number
 
 
 def mails_to(mail: RunningMailServer, address: str) -> list[EmailMessage]:
     return [message_from_bytes(stored.raw, policy=policy.default) for stored in mail.messages(address)]  # type: ignore[misc]
+
+
+def taken_for_leads(mail: RunningMailServer) -> int:
+    """How many the servers took for the leads of the first campaign; whatever else arrives is counted at the end."""
+    wanted = {lead(n) for n in range(LEADS)}
+    return sum(address in wanted for one in mail.accepted() for address in one.recipients)
 
 
 def answer_to(mail: RunningMailServer, address: str) -> str:
@@ -167,20 +187,20 @@ def answer_to(mail: RunningMailServer, address: str) -> str:
 
 def test_the_whole_road_through_the_api_counted_at_the_receiver(api: Api, servers: RunningMailServer) -> None:
     mailboxes, import_id = set_up(api, servers)
-    closed = campaign(api, "Only on another day", mailboxes, import_id, windows=[{"weekday": (datetime.now(UTC) + timedelta(days=3)).weekday(), "from": "09:00", "to": "17:00"}])
-    number = campaign(api, "First contact", mailboxes, import_id)
+    closed = campaign_with_other_hours(api, mailboxes)
+    number = campaign(api, "First contact", mailboxes, {"import_id": import_id})
     preview = api.post(f"/api/campaigns/{number}/preview")
     assert "Person" in json.dumps(preview)
     api.post(f"/api/campaigns/{number}/launch")
 
-    wait_for("the first mail to every lead", lambda: len(servers.accepted()) >= LEADS, 120, logs=api.house.logs)
+    wait_for("the first mail to every lead", lambda: taken_for_leads(servers) >= LEADS, 120, logs=api.house.logs)
     answering = [lead(n) for n in range(ANSWERING)]
     for address in answering:
         answer_to(servers, address)
     wait_for("every answer in the inbox", lambda: len(conversations(api)) == ANSWERING, 60, logs=lambda: in_the_inbox(api))
     second_step_arrives_only_where_nobody_answered(api, servers, answering)
     a_conversation_is_answered(api, servers)
-    nothing_left_outside_the_window(api, closed)
+    nothing_left_outside_the_window(api, servers, closed)
     the_ledger_agrees_with_the_receiver(api, servers, number)
     stop_ends_it_for_good(api, number, closed)
 
@@ -196,7 +216,7 @@ def in_the_inbox(api: Api) -> str:
 
 def second_step_arrives_only_where_nobody_answered(api: Api, mail: RunningMailServer, answering: list[str]) -> None:
     wanted = LEADS + LEADS - ANSWERING
-    wait_for("the second step", lambda: len(mail.accepted()) >= wanted, 240, logs=api.house.logs)
+    wait_for("the second step", lambda: taken_for_leads(mail) >= wanted, 240, logs=api.house.logs)
     per_lead = Counter(address for one in mail.accepted() for address in one.recipients)
     assert {per_lead[address] for address in answering} == {1}
     assert {per_lead[lead(n)] for n in range(ANSWERING, LEADS)} == {2}
@@ -219,9 +239,17 @@ def a_conversation_is_answered(api: Api, mail: RunningMailServer) -> None:
     assert api.get(f"/api/inbox/conversations/{thread['id']}")["status"] == "closed"
 
 
-def nothing_left_outside_the_window(api: Api, closed: int) -> None:
-    api.post(f"/api/campaigns/{closed}/launch")
-    assert not [row for row in api.every("/api/deliveries", client_id=api.client_id, campaign_id=closed) if row["status"] == "sent"]
+def nothing_left_outside_the_window(api: Api, mail: RunningMailServer, closed: int) -> None:
+    """It ran all the while the others were written to twice, and the mailboxes that would send for it sent."""
+    waiting = {on_another_day(n) for n in range(ELSEWHEN)}
+    assert not waiting & {address for one in mail.accepted() for address in one.recipients}
+    assert [mails_to(mail, address) for address in sorted(waiting)] == [[]] * ELSEWHEN
+    people = api.every(f"/api/campaigns/{closed}/leads")
+    assert {one["email"] for one in people} == waiting
+    told = {one["reason"] for one in people}
+    assert told == {"outside_window"} and all(one["text"] and one["frees"] for one in people), people
+    opens = min(datetime.fromisoformat(one["next_at"]) for one in people)
+    assert opens > datetime.now(UTC) + timedelta(days=1)
     assert api.get(f"/api/campaigns/{closed}/status")["status"] == "running"
 
 
