@@ -119,14 +119,14 @@ SELECT * FROM (
 
 def people(
     client_id: int, campaign_id: int, *, status: str | None = None, reason: str | None = None, search: str = "",
-    cursor: str | None = None, limit: int = 50,
+    cursor: str | None = None, limit: int = 50, now: datetime | None = None,
 ) -> tuple[list[PersonLine], str | None]:  # fmt: skip
-    """Leads of the campaign in the order they entered, with the next cursor."""
+    """Leads of the campaign in the order they entered, with the next cursor. ``now``: product time."""
     limit = max(1, min(limit, MOST))
     place = read_cursor(cursor, 1)
     values: dict[str, Any] = {
         "client": client_id, "campaign": campaign_id, "status": status, "reason": reason, "search": _literal(search), "one": None,
-        "after": place[0] if place else None, "limit": limit + 1, "now": clock.now(),
+        "after": place[0] if place else None, "limit": limit + 1, "now": now or clock.now(),
     }  # fmt: skip
     lines = _lines(campaign_id, values)
     return lines[:limit], write_cursor(lines[limit - 1].enrollment_id) if len(lines) > limit else None

@@ -64,7 +64,7 @@ class Due:
     def told(self) -> set[str | None]:
         """What the list of the campaign's leads says."""
         db.session.rollback()
-        lines, _ = campaign_people.people(self.client.id, self.campaign.id)
+        lines, _ = campaign_people.people(self.client.id, self.campaign.id, now=NOON)
         for line in lines:
             words = EXPLANATIONS[Reason(line.reason or "")]
             assert (line.text, line.frees) == (words.text, words.frees)
