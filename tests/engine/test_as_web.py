@@ -25,7 +25,8 @@ def rows(app):
         lead = factories.make_lead(client)
         walk = factories.make_enrollment(campaign, lead, box, status=walk_status, reason="previous_uncertain")
         made[status] = factories.make_delivery(
-            walk, lead, box, status=status, mime=b"Subject: Hello\r\n\r\nHi\r\n", message_id=f"<{status}@ourhouse.test>", permit_product_at=MONDAY_TEN
+            walk, lead, box, status=status, reason={"failed": "refused", "uncertain": "previous_uncertain"}[status], mime=b"Subject: Hello\r\n\r\nHi\r\n",
+            message_id=f"<{status}@ourhouse.test>", permit_product_at=MONDAY_TEN,
         ).id
     return client.id, made
 

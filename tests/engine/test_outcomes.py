@@ -110,6 +110,7 @@ def test_a_person_says_it_was_sent(story, engine, mail):
     assert db.session.query(Activity).filter_by(kind="message_sent").count() == 1
 
 
+@pytest.mark.out_of_balance  # the other decision is written by hand
 def test_who_decides_second_is_refused_and_leaves_no_line_in_the_trail(story, engine, mail, monkeypatch):
     tale = unsure(story, engine, mail)
     number, locked = tale.deliveries[0].id, uncertain._lock
