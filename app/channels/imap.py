@@ -20,6 +20,7 @@ from app.channels.imap_values import (
     FolderState,
     MailboxEvent,
     code,
+    date_of,
     event,
     fetched,
     flag,
@@ -28,6 +29,7 @@ from app.channels.imap_values import (
 )
 from app.channels.imap_wire import Text, argument, decode_folder
 from app.channels.wire import Net
+from app.domain import gmail
 
 #: Servers may end an IDLE after 30 minutes (RFC 2177); ours ends before.
 LONGEST_IDLE = 28 * 60.0
@@ -79,6 +81,20 @@ class MailboxSession(ImapConversation):
         """UIDs of the selected folder that the server took on this day or later, ascending."""
         return await self._search(b"SINCE " + internal_date(datetime(day.year, day.month, day.day, tzinfo=UTC))[:11].strip())
 
+    async def uids_between(self, first: int, last: int, day: date) -> list[int]:
+        """UIDs from `first` to `last` of the selected folder that the server took on this day (by its own zone) or later."""
+        since = b"SINCE " + internal_date(datetime(day.year, day.month, day.day, tzinfo=UTC))[:11].strip()
+        return await self._search(b"UID %d:%d" % (first, last), since)
+
+    async def dates(self, uids: Sequence[int]) -> dict[int, datetime | None]:
+        """When the server took these messages; those it does not show now are left out."""
+        found: dict[int, datetime | None] = {}
+        for start in range(0, len(uids), _UIDS_PER_FETCH):
+            some = ",".join(str(int(uid)) for uid in uids[start : start + _UIDS_PER_FETCH]).encode()
+            responses = await self._command(b"UID FETCH", some, b"(UID INTERNALDATE)", timeout=self._timeouts.transfer)
+            found.update(dated for one in responses if one.kind == "FETCH" and (dated := date_of(one)) is not None)
+        return found
+
     async def find_message_id(self, folder: Folder | str, message_id: str) -> list[int]:
         """UIDs in `folder` whose Message-ID header is this one; leaves that folder selected, read-only."""
         await self.select(folder, readonly=True)
@@ -94,7 +110,7 @@ class MailboxSession(ImapConversation):
 
     async def fetch(self, uid: int, max_size: int) -> Fetched | None:
         """One message, its first `max_size` bytes; None when the server does not show it now (which proves nothing)."""
-        items = b"(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[]<0." + str(max_size).encode() + b">)"
+        items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s BODY.PEEK[]<0.%d>)" % (self._gmail_items, max_size)
         found = await self._fetch(str(uid).encode(), items)
         return next((message for message in found if message.uid == uid), None)
 
@@ -103,8 +119,18 @@ class MailboxSession(ImapConversation):
         found: list[Fetched] = []
         for start in range(0, len(uids), _UIDS_PER_FETCH):
             some = ",".join(str(int(uid)) for uid in uids[start : start + _UIDS_PER_FETCH]).encode()
-            found += await self._fetch(some, b"(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER]<0.65536>)")
+            items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s BODY.PEEK[HEADER]<0.65536>)" % self._gmail_items
+            found += await self._fetch(some, items)
         return found
+
+    @property
+    def is_gmail(self) -> bool:
+        """The server has Gmail's extensions: messages come with `Fetched.gmail`."""
+        return gmail.CAPABILITY in self.capabilities
+
+    @property
+    def _gmail_items(self) -> bytes:
+        return b" X-GM-MSGID X-GM-THRID X-GM-LABELS" if self.is_gmail else b""
 
     async def _fetch(self, uids: bytes, items: bytes) -> list[Fetched]:
         responses = await self._command(b"UID FETCH", uids, items, timeout=self._timeouts.transfer)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from app.channels.imap_folders import Folder
 from app.channels.imap_wire import Response, Value, encode_folder
+from app.domain.gmail import GmailFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Fetched:
     size: int
     raw: bytes = field(repr=False)
     truncated: bool = False
+    gmail: GmailFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,23 @@ def flag(flag: str) -> bytes:
     return flag.encode("ascii")
 
 
+def _pairs(response: Response) -> dict[bytes, Value]:
+    items = response.values[0] if response.values and isinstance(response.values[0], list) else []
+    return {bytes(key).upper(): value for key, value in zip(items[::2], items[1::2], strict=False) if isinstance(key, bytes)}
+
+
+def date_of(response: Response) -> tuple[int, datetime | None] | None:
+    """(UID, INTERNALDATE) of a FETCH response that carries a UID and names that item."""
+    pairs = _pairs(response)
+    uid = pairs.get(b"UID")
+    if not isinstance(uid, bytes) or not uid.isdigit() or b"INTERNALDATE" not in pairs:
+        return None
+    return int(uid), _parse_date(pairs[b"INTERNALDATE"])
+
+
 def fetched(response: Response) -> Fetched | None:
     """A FETCH response that carries a UID; others are unasked news about flags."""
-    items = response.values[0] if response.values and isinstance(response.values[0], list) else []
-    pairs: dict[bytes, Value] = {
-        bytes(key).upper(): value for key, value in zip(items[::2], items[1::2], strict=False) if isinstance(key, bytes)
-    }
+    pairs = _pairs(response)
     uid, size = pairs.get(b"UID"), pairs.get(b"RFC822.SIZE")
     body = next((value for key, value in pairs.items() if key.startswith(b"BODY[")), None)
     if not isinstance(uid, bytes) or not uid.isdigit() or not isinstance(body, bytes):
@@ -77,7 +90,15 @@ def fetched(response: Response) -> Fetched | None:
     octets = int(size) if isinstance(size, bytes) and size.isdigit() else len(body)
     date = pairs.get(b"INTERNALDATE")
     whole = any(key.startswith(b"BODY[]") for key in pairs)
-    return Fetched(int(uid), names, _parse_date(date), octets, bytes(body), truncated=whole and len(body) < octets)
+    return Fetched(int(uid), names, _parse_date(date), octets, bytes(body), whole and len(body) < octets, _gmail(pairs))
+
+
+def _gmail(pairs: dict[bytes, Value]) -> GmailFacts | None:
+    message, thread, labels = (pairs.get(name) for name in (b"X-GM-MSGID", b"X-GM-THRID", b"X-GM-LABELS"))
+    if not (isinstance(message, bytes) and message.isdigit() and isinstance(thread, bytes) and thread.isdigit()):
+        return None
+    words = labels if isinstance(labels, list) else []
+    return GmailFacts(int(message), int(thread), frozenset(one.decode("utf-8", "replace") for one in words if isinstance(one, bytes)))
 
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]

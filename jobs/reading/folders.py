@@ -1,28 +1,30 @@
 """One folder: what is new since the cursor, what the cursor jumped over, and what a renumbering means.
 
 The cursor only moves past a UID whose message is recorded, kept aside, or proved to be gone. An answer without a UID proves
-nothing: it is asked again.
+nothing: it is asked again, five times before the ones behind it and then every night (``checking.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from app.channels.imap import Fetched, FolderState, MailboxSession
 from app.channels.imap import Folder as ServerFolder
-from app.domain import headers
+from app.channels.imap_conversation import Refused
+from app.domain import gmail, headers
 from app.domain.headers import message_ids, split_head, unfold
 from app.services.receiving import reading_state
 from app.services.receiving.effects import TooEarly
 from app.services.receiving.reading_state import Box, Folder
+from jobs.reading import checking
 from jobs.reading.ledger import Arrived, Ledger
 
 MAX_BYTES = 26_214_400
 CHUNK = 200
-LOOK_BACK = 2_000  # how many UIDs below the cursor are checked for gaps
 CLOCKS_APART = timedelta(minutes=10)  # between the server's INTERNALDATE and ours
+TIMES_NOT_SHOWN = 5  # so often a message that is listed and not shown holds up the ones behind it
 TOO_EARLY_WAITS = (0.1, 0.2, 0.4, 0.8)
 
 
@@ -46,8 +48,10 @@ class FolderReader:
     role: str
     ledger: Ledger
     since: datetime
-    checked: bool = False  # gaps are looked for once per connection
-    stubborn: tuple[int, int] = (0, 0)  # (uid, how often it was not shown)
+    everything: bool = False  # the folder holds what the others hold, and what was sent past them
+    not_shown: dict[tuple[str, int, int], int] = field(default_factory=dict)  # (folder, numbering, uid): how often; outlives connections
+    checked: bool = False  # the newest piece is looked at for gaps once per connection
+    unfinished: bool = False  # the full check found more than it took in at once
 
     async def read(self, session: MailboxSession) -> int:
         """Record everything new. Returns how many messages were looked at."""
@@ -55,10 +59,9 @@ class FolderReader:
         folder = await self.ledger.do(reading_state.folder, self.box, self.server_folder.name, self.role)
         if folder.uidvalidity != state.uidvalidity:
             folder = await self._begin(session, folder, state)
-            self.checked = True
-        elif not self.checked:
-            await self._fill_gaps(session, folder, state.uidvalidity)
-            self.checked = True
+        if folder.check_due or not self.checked:
+            self.checked = await checking.look_for_gaps(self, session, folder, state.uidvalidity)
+            self.unfinished = not self.checked
         if self._older_wanted(folder):
             await self._read_older(session, folder, state.uidvalidity)
         return await self.read_new(session, folder, state.uidvalidity)
@@ -66,9 +69,27 @@ class FolderReader:
     async def read_new(self, session: MailboxSession, folder: Folder, uidvalidity: int) -> int:
         """Everything above the cursor of the folder that is selected."""
         uids = await session.uids_from(folder.last_uid + 1)
-        for uid in uids:
-            await self._one(session, folder, uidvalidity, uid)
+        for start in range(0, len(uids), CHUNK):
+            chunk = uids[start : start + CHUNK]
+            known = await self._met_elsewhere(session, chunk)
+            for uid in chunk:  # in order: the cursor moves past each
+                if uid in known:
+                    await self.ledger.do(reading_state.passed, self.box, folder.id, uidvalidity, uid, known[uid])
+                else:
+                    await self._one(session, folder, uidvalidity, uid)
         return len(uids)
+
+    async def _met_elsewhere(self, session: MailboxSession, uids: list[int]) -> dict[int, str]:
+        """UIDs of a folder of everything whose messages were recorded from another folder, each with its identity."""
+        if not self.everything or (session.is_gmail and len(uids) == 1):  # there one new message is hardly ever known
+            return {}
+        found = await session.fetch_headers(uids)
+        ids = {one.uid: one.gmail.identity for one in found if one.gmail}
+        seen = await self.ledger.do(reading_state.seen_identities, self.box.id, list(ids.values()))
+        known = {uid: identity for uid, identity in ids.items() if identity in seen}
+        named = {one.uid: name for one in found if (name := _message_id(one.raw)) is not None}
+        recorded = await self.ledger.do(reading_state.already_recorded, self.box.id, list(named.values()), ["in", "out"])
+        return known | {uid: name for uid, name in named.items() if name in recorded}
 
     async def look_again(self, session: MailboxSession, uidvalidity: int) -> int:
         """The folder is selected and something may have come."""
@@ -76,14 +97,35 @@ class FolderReader:
         return await self.read_new(session, folder, uidvalidity)
 
     async def _one(self, session: MailboxSession, folder: Folder, uidvalidity: int, uid: int) -> None:
-        mail = await session.fetch(uid, MAX_BYTES)
-        if mail is None:
+        """Take in one message, or find out why there is none. Raises NotShown."""
+        if not await self.take(session, folder, uidvalidity, uid):
             await self._missing(session, folder, uidvalidity, uid)
-        elif self._older(mail):
+
+    async def take(self, session: MailboxSession, folder: Folder, uidvalidity: int, uid: int) -> bool:
+        """Record one message, or pass over it where it is too old for us. False: the server does not show it now."""
+        try:
+            mail = await session.fetch(uid, MAX_BYTES)
+        except Refused:
+            return False
+        if mail is None:
+            return False
+        role = self._role_of(mail)
+        if self.older(mail.internaldate):
             await self.ledger.do(reading_state.passed, self.box, folder.id, uidvalidity, uid, reading_state.OLDER)
+        elif role == gmail.DRAFT:
+            await self.ledger.do(reading_state.passed, self.box, folder.id, uidvalidity, uid, reading_state.DRAFT)
         else:
             historical = mail.internaldate is not None and mail.internaldate < self.since - CLOCKS_APART
-            await self._store(Arrived(self.box, folder, self.role, self.server_folder.name, uidvalidity, mail, historical))
+            await self._store(Arrived(self.box, folder, role, self.server_folder.name, uidvalidity, mail, historical))
+        return True
+
+    def _role_of(self, mail: Fetched) -> str:
+        """The folder's, and in a folder of everything what Gmail's labels or the draft flag say."""
+        if not self.everything:
+            return self.role
+        if mail.gmail is not None:
+            return gmail.role_of(mail.gmail.labels)
+        return gmail.DRAFT if any(flag.lower() == "\\draft" for flag in mail.flags) else self.role
 
     async def _store(self, arrived: Arrived) -> None:
         for wait in TOO_EARLY_WAITS:
@@ -95,19 +137,23 @@ class FolderReader:
         await self.ledger.store(arrived, patient=False)
 
     async def _missing(self, session: MailboxSession, folder: Folder, uidvalidity: int, uid: int) -> None:
-        """Gone for good, or only not shown? Only a fresh search that no longer lists it lets the cursor pass."""
+        """Gone for good, or only not shown? Only a fresh search that no longer lists it proves that it is gone."""
+        identity = "gone"
         if uid in await session.uids_from(uid):
-            self.stubborn = (uid, self.stubborn[1] + 1 if self.stubborn[0] == uid else 1)
-            if self.stubborn[1] < 5:
+            key = (self.server_folder.name, uidvalidity, uid)
+            self.not_shown[key] = self.not_shown.get(key, 0) + 1
+            if self.not_shown[key] < TIMES_NOT_SHOWN:
                 raise NotShown(uid)
-        await self.ledger.do(reading_state.passed, self.box, folder.id, uidvalidity, uid, "gone")
+            identity = reading_state.UNSHOWN
+        await self.ledger.do(reading_state.passed, self.box, folder.id, uidvalidity, uid, identity)
 
     @property
-    def _reach(self) -> datetime:
-        return min(self.since, self.box.older_since or self.since)
+    def reach(self) -> datetime:
+        """What the server took before this moment (product time) is not read."""
+        return min(self.since, self.box.older_since or self.since) - CLOCKS_APART
 
-    def _older(self, mail: Fetched) -> bool:
-        return mail.internaldate is not None and mail.internaldate < self._reach - CLOCKS_APART
+    def older(self, internaldate: datetime | None) -> bool:
+        return internaldate is not None and internaldate < self.reach
 
     def _older_wanted(self, folder: Folder) -> bool:
         wanted = self.box.older_since
@@ -141,7 +187,7 @@ class FolderReader:
         wanted: list[int] = []
         barren = 0
         for end in range(len(uids), 0, -CHUNK):
-            found = [one.uid for one in await session.fetch_headers(uids[max(0, end - CHUNK) : end]) if not self._older(one)]
+            found = [one.uid for one in await session.fetch_headers(uids[max(0, end - CHUNK) : end]) if not self.older(one.internaldate)]
             wanted += found
             barren = 0 if found else barren + 1
             if barren >= 2:
@@ -150,27 +196,16 @@ class FolderReader:
 
     async def _pass_known(self, session: MailboxSession, folder: Folder, uidvalidity: int, uids: list[int]) -> None:
         """Move over the leading messages that are recorded already, without fetching their bodies again."""
-        direction = "out" if self.role == "sent" else "in"
+        directions = ["out" if self.role == "sent" else "in"]
         for start in range(0, len(uids), CHUNK):
             ids = {one.uid: _message_id(one.raw) for one in await session.fetch_headers(uids[start : start + CHUNK])}
             known = await self.ledger.do(
-                reading_state.already_recorded, self.box.id, [one for one in ids.values() if one], direction
+                reading_state.already_recorded, self.box.id, [one for one in ids.values() if one], directions
             )
             for uid in uids[start : start + CHUNK]:
                 if ids.get(uid) not in known:
                     return
                 await self.ledger.do(reading_state.passed, self.box, folder.id, uidvalidity, uid, ids[uid])
-
-    async def _fill_gaps(self, session: MailboxSession, folder: Folder, uidvalidity: int) -> None:
-        """Messages at or below the cursor that were never seen (a server that showed them late) are read now."""
-        first = await self.ledger.do(reading_state.first_seen, folder.id, uidvalidity)
-        if first is None:
-            return
-        above = max(first, folder.last_uid - LOOK_BACK)
-        seen = await self.ledger.do(reading_state.seen_uids, folder.id, uidvalidity, above)
-        for uid in await session.uids_from(above):
-            if uid <= folder.last_uid and uid not in seen:
-                await self._one(session, folder, uidvalidity, uid)
 
 
 def _message_id(raw: bytes) -> str | None:

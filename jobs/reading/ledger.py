@@ -16,6 +16,7 @@ from app.channels.imap import Fetched
 from app.core import clock
 from app.core.db import transaction
 from app.core.extensions import db
+from app.domain import gmail
 from app.services.receiving import events, reading_state
 from app.services.receiving.arrivals import Arrival, Incoming, understand
 from app.services.receiving.effects import TooEarly
@@ -45,6 +46,11 @@ class Arrived:
     @property
     def place(self) -> str:
         return f"{self.folder.id}:{self.uidvalidity}:{self.mail.uid}"
+
+    @property
+    def thread(self) -> str:
+        """The key of the thread its provider put it into; empty where that is only told by the mail itself."""
+        return gmail.thread_key(self.box.id, self.mail.gmail.thread) if self.mail.gmail else ""
 
 
 class Ledger:
@@ -102,13 +108,14 @@ def _arrival(arrived: Arrived) -> Arrival:
     received_at = mail.internaldate if arrived.historical and mail.internaldate else clock.now()
     return Arrival(
         arrived.box.client_id, arrived.box.id, mail.raw, arrived.role, received_at, mail.internaldate, mail.size, not mail.truncated,
-        arrived.historical,
+        arrived.historical, arrived.thread,
     )  # fmt: skip
 
 
 def _record_and_pass(arrived: Arrived, incoming: Incoming, patient: bool) -> None:
     record(incoming, patient=patient)
-    reading_state.passed(arrived.box, arrived.folder.id, arrived.uidvalidity, arrived.mail.uid, incoming.external_id)
+    identity = arrived.mail.gmail.identity if arrived.mail.gmail else incoming.external_id
+    reading_state.passed(arrived.box, arrived.folder.id, arrived.uidvalidity, arrived.mail.uid, identity)
 
 
 def _keep_and_pass(arrived: Arrived, arrival: Arrival, error: str) -> None:

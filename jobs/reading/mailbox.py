@@ -26,7 +26,7 @@ POLL_S = 300.0  # product seconds between looks where nothing tells us sooner
 POLL_FLOOR_S = 5.0  # machine seconds
 IDLE_LOOK_S = 60.0  # even while IDLE is held
 LONGEST_BACKOFF_S = 300.0
-ROLES = ("sent", "junk", "inbox")  # the inbox last: its news is waited for while it stays selected
+ROLES = ("sent", "junk", "all", "inbox")  # the inbox last: its news is waited for while it stays selected
 
 AUTH_WORDS = {
     "tls_required": "The server accepts logins only over an encrypted connection: choose STARTTLS or TLS for IMAP.",
@@ -77,6 +77,7 @@ class MailboxTask:
         self._slots = slots
         self._crowded = crowded
         self.poke = asyncio.Event()
+        self._not_shown: dict[tuple[str, int, int], int] = {}
 
     async def run(self) -> None:
         while True:
@@ -98,8 +99,12 @@ class MailboxTask:
         session = await self._reader.open(_endpoint(self.box))
         try:
             since = await self._ledger.do(reading_state.begin, self.box.id, clock.now())
+            chosen = _chosen(await session.folders(), session.is_gmail)
+            if chosen[-1][0] == "all":
+                await self._ledger.do(reading_state.only_everything, self.box, chosen[-1][1].name)
             folders = [
-                FolderReader(self.box, folder, role, self._ledger, since) for role, folder in _chosen(await session.folders())
+                FolderReader(self.box, folder, "other" if role == "all" else role, self._ledger, since, role == "all", self._not_shown)
+                for role, folder in chosen
             ]
             while True:
                 for folder in folders:
@@ -108,7 +113,8 @@ class MailboxTask:
                 await self._ledger.do(reading_state.note_read, self.box, "ok")
                 if self._crowded():
                     break
-                await self._wait_for_news(session, folders[-1])
+                if not any(folder.unfinished for folder in folders):
+                    await self._wait_for_news(session, folders[-1])
             await session.logout()
         finally:
             session.abort()
@@ -162,8 +168,12 @@ def _endpoint(box: Box) -> EndPoint:
     return EndPoint(box.host, box.port, Security(box.security), box.user, PasswordCredential(box.password()), box.provider)
 
 
-def _chosen(folders: list[ServerFolder]) -> list[tuple[str, ServerFolder]]:
-    """INBOX, Sent and Junk as far as the server has them, the inbox last."""
+def _chosen(folders: list[ServerFolder], is_gmail: bool = False) -> list[tuple[str, ServerFolder]]:
+    """INBOX, Sent, Junk and the folder of everything as far as the server has them, that whose news is waited for last.
+
+    Gmail's All Mail holds the inbox, Sent and what a filter sent past them, and its labels tell which; only Spam is not in it.
+    """
     by_role = {str(folder.role): folder for folder in reversed(folders) if folder.role is not None and folder.selectable}
     by_role.setdefault("inbox", ServerFolder("INBOX", None, "INBOX"))
-    return [(role, by_role[role]) for role in ROLES if role in by_role]
+    roles = ("junk", "all") if is_gmail and "all" in by_role else ROLES
+    return [(role, by_role[role]) for role in roles if role in by_role]

@@ -53,6 +53,7 @@ class ImapFault(StrEnum):
     BYE = "bye"  # the next command is answered by BYE
     LOST_IDLE = "lost_idle"  # IDLE is accepted, but never pushes
     BLACKHOLE = "blackhole"  # the next command is never answered
+    NOT_SHOWN = "not_shown"  # a FETCH of bodies is answered without any message
     REFUSE_LOGIN = "refuse_login"  # NO [UNAVAILABLE] at login
 
 

@@ -156,7 +156,8 @@ class ImapSession:
 
     def _offers(self) -> str:
         tls = " STARTTLS" if self.server.config.starttls and not self.encrypted else ""
-        return f"{OFFERS} AUTH=PLAIN{tls}"
+        gmail = " X-GM-EXT-1" if self.account is not None and self.account.gmail and self.account.tells_gmail else ""
+        return f"{OFFERS}{gmail} AUTH=PLAIN{tls}"
 
     async def _capability(self, _arguments: list[Token]) -> None:
         await self._say(f"* CAPABILITY {self._offers()}")

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sandbox.mail.faults import ImapFault
+from sandbox.mail.imap_gmail import ITEMS, gmail_item
 from sandbox.mail.imap_search import compile_search
 from sandbox.mail.imap_structure import body_structure, envelope, section
 from sandbox.mail.imap_view import No, View, shown_flags
@@ -76,6 +77,9 @@ class MessageCommands:
         if since is not None and "MODSEQ" not in items:
             items.append("MODSEQ")
         out = bytearray()
+        whole = any(item.upper().startswith(("BODY[]", "BODY.PEEK[]")) for item in items)
+        if whole and self._session.server.faults.imap(ImapFault.NOT_SHOWN, self._view.account.address):
+            return
         for message in self._named(arguments[0], by_uid):
             if since is not None and message.modseq <= since:
                 continue
@@ -97,8 +101,13 @@ class MessageCommands:
             self._session.server.store.set_flags(view.account, view.folder, message, message.flags | {SEEN})
             view.told(message)
             items = items if "FLAGS" in items else [*items, "FLAGS"]
-        shown = b" ".join(_item(message, item) for item in items)
+        shown = b" ".join(self._item(message, item) for item in items)
         return b"* %d FETCH (%s)\r\n" % (view.number(message.uid), shown)
+
+    def _item(self, message: StoredMessage, item: str) -> bytes:
+        if item in ITEMS and self._view.account.gmail and self._view.account.tells_gmail:
+            return gmail_item(self._view.account, message, item)
+        return _item(message, item)
 
     # STORE
 

@@ -216,6 +216,24 @@ class RunningMailServer:
 
         return self.call(put)
 
+    def show_late(self, address: str, raw: bytes, uid: int, folder: str = "INBOX") -> StoredMessage:
+        """A message under a UID that was skipped before: it shows up below others that a reader has passed."""
+        store = self.server.store
+
+        def put() -> StoredMessage:
+            account = store.accounts[address.lower()]
+            return store.show_late(account, store.folder(account, folder), raw, uid)
+
+        return self.call(put)
+
+    def skip_uids(self, address: str, how_many: int, folder: str = "INBOX") -> None:
+        """Leave out the next UIDs."""
+
+        def skip() -> None:
+            self.server.store.folder(self.server.store.accounts[address.lower()], folder).uid_next += how_many
+
+        self.call(skip)
+
     def expunge(self, address: str, uids: Iterable[int], folder: str = "INBOX") -> list[int]:
         store = self.server.store
 

@@ -7,6 +7,7 @@ afford.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 SPECIAL_FOLDERS = {"INBOX": "", "Sent": "\\Sent", "Junk": "\\Junk", "Drafts": "\\Drafts", "Trash": "\\Trash"}
+ALL_MAIL = {"[Gmail]/All Mail": "\\All"}
 SEEN, DELETED = "\\Seen", "\\Deleted"
 
 
@@ -35,6 +37,14 @@ class StoredMessage:
     internal_date: datetime
     modseq: int
     _parsed: Message | None = None
+    _number: int = 0
+
+    @property
+    def number(self) -> int:
+        """The same for the same bytes in every folder (X-GM-MSGID)."""
+        if not self._number:
+            self._number = int.from_bytes(hashlib.sha256(self.raw).digest()[:7]) + 1
+        return self._number
 
     @property
     def head(self) -> bytes:
@@ -79,7 +89,9 @@ class Account:
     """One mailbox of the world and how its provider behaves.
 
     `copies_to_sent`: the provider files what was submitted; `starttls_only`: no login before TLS; `answer_delay_s`:
-    every command is answered that much later; `login_refused`: the password is always wrong.
+    every command is answered that much later; `login_refused`: the password is always wrong; `gmail`: All Mail holds
+    whatever lies in another folder but Junk and Trash, and messages tell their number, thread and labels
+    (unless `tells_gmail` is false: then it only has that folder).
     """
 
     address: str
@@ -89,6 +101,8 @@ class Account:
     starttls_only: bool = False
     answer_delay_s: float = 0.0
     login_refused: bool = False
+    gmail: bool = False
+    tells_gmail: bool = True
     folders: dict[str, Folder] = field(default_factory=dict)
 
     def accepts(self, password: str) -> bool:
@@ -122,7 +136,7 @@ class MailStore:
         before = self.accounts.get(address)
         account.folders = before.folders if before else self._replayed.pop(address, {})
         self.accounts[address] = account
-        for name, special_use in SPECIAL_FOLDERS.items():
+        for name, special_use in (SPECIAL_FOLDERS | (ALL_MAIL if account.gmail else {})).items():
             if name not in account.folders:
                 self.create_folder(account, name, special_use)
         return account
@@ -177,6 +191,26 @@ class MailStore:
             flags=sorted(message.flags),
             at=message.internal_date.timestamp(),
         )
+        folder.changed()
+        if account.gmail:
+            self._file_everywhere(account, folder, message)
+        return message
+
+    def _file_everywhere(self, account: Account, folder: Folder, message: StoredMessage) -> None:
+        """Gmail: what lies anywhere lies in All Mail too, once; what is put into Junk or Trash leaves it."""
+        everything = account.folders[next(iter(ALL_MAIL))]
+        there = [uid for uid, one in everything.messages.items() if one.number == message.number]
+        if folder.special_use in ("\\Junk", "\\Trash"):
+            self.expunge(account, everything, there)
+        elif not there:
+            self.append(account, everything, message.raw, message.flags, message.internal_date)
+
+    def show_late(self, account: Account, folder: Folder, raw: bytes, uid: int) -> StoredMessage:
+        """A message that is listed only now, under a UID below others (a replica that lagged behind)."""
+        message = StoredMessage(uid, raw, set(), self.now(), folder.next_modseq())
+        folder.messages[uid] = message
+        folder.messages = dict(sorted(folder.messages.items()))
+        self._write("late", account, folder, raw, uid=uid, at=message.internal_date.timestamp())
         folder.changed()
         return message
 
@@ -259,6 +293,10 @@ def _replay_message(folder: Folder, entry: dict[str, Any], raw: bytes) -> None:
         at = datetime.fromtimestamp(entry["at"], UTC)
         folder.messages[entry["uid"]] = StoredMessage(entry["uid"], raw, set(entry["flags"]), at, folder.next_modseq())
         folder.uid_next = entry["uid"] + 1
+    elif kind == "late":
+        at = datetime.fromtimestamp(entry["at"], UTC)
+        folder.messages[entry["uid"]] = StoredMessage(entry["uid"], raw, set(), at, folder.next_modseq())
+        folder.messages = dict(sorted(folder.messages.items()))
     elif kind == "flags":
         message = folder.messages[entry["uid"]]
         message.flags, message.modseq = set(entry["flags"]), folder.next_modseq()

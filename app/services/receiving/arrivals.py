@@ -23,7 +23,8 @@ class Arrival:
     """One mail as it lay in a mailbox. ``received_at``: product time it was read; ``role``: inbox, sent, junk, other.
 
     ``whole`` False: ``raw`` was cut at the size we read; ``size`` is the whole. ``historical``: it lay there before the mailbox was
-    connected and was read on request; then ``received_at`` is when its server got it.
+    connected and was read on request; then ``received_at`` is when its server got it. ``thread``: the key of the thread its provider
+    put it into (``gmail.thread_key``), where the provider tells.
     """
 
     client_id: int
@@ -35,6 +36,7 @@ class Arrival:
     size: int = 0
     whole: bool = True
     historical: bool = False
+    thread: str = ""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def keep_mail(arrival: Arrival, *, dedupe_key: str, facts: dict[str, Any], error
 def _facts(arrival: Arrival) -> dict[str, Any]:
     return {
         "client_id": arrival.client_id, "mailbox_id": arrival.mailbox_id, "role": arrival.role, "size": arrival.size,
-        "whole": arrival.whole, "historical": arrival.historical, "received_at": arrival.received_at.isoformat(),
+        "whole": arrival.whole, "historical": arrival.historical, "thread": arrival.thread, "received_at": arrival.received_at.isoformat(),
         "internaldate": arrival.internal_date.isoformat() if arrival.internal_date else None,
     }  # fmt: skip
 
@@ -143,6 +143,7 @@ def _arrival(body: bytes, facts: dict[str, Any]) -> Arrival:
     return Arrival(
         facts["client_id"], facts["mailbox_id"], body, facts.get("role", "inbox"), datetime.fromisoformat(facts["received_at"]),
         datetime.fromisoformat(internal) if internal else None, facts.get("size", 0), facts.get("whole", True), facts.get("historical", False),
+        facts.get("thread", ""),
     )  # fmt: skip
 
 

@@ -16,6 +16,12 @@ from app.core.extensions import db
 
 SHARDS = 64
 OLDER = "older"  # identity of a UID that was passed over because it was there before connecting
+UNSHOWN = "unshown"  # the server lists it and would not show it
+DRAFT = "draft"  # somebody is still writing it
+#: Not the last word about a UID: the full check asks for the first two again, and each gives way to what it turns out to be.
+ASKED_AGAIN = (UNSHOWN, DRAFT)
+NOT_FINAL = (*ASKED_AGAIN, OLDER)
+FULL_CHECK_H = 24  # machine hours between two full checks of a folder
 LEASE_S = 15
 
 
@@ -48,6 +54,7 @@ class Folder:
     uidvalidity: int
     last_uid: int
     older_since: datetime | None = None  # older mail was read back to here
+    check_due: bool = False  # the last full check is a day old, or never was
 
 
 def renew_shards(owner: str) -> list[int]:
@@ -131,18 +138,22 @@ def folder(box: Box, name: str, role: str) -> Folder:
     row = db.session.execute(
         text(
             "INSERT INTO folder_states (client_id, mailbox_id, folder, role) VALUES (:client, :mailbox, :name, :role)"
-            " ON CONFLICT (mailbox_id, folder) DO UPDATE SET role = excluded.role RETURNING id, uidvalidity, last_uid, older_since"
+            " ON CONFLICT (mailbox_id, folder) DO UPDATE SET role = excluded.role RETURNING id, uidvalidity, last_uid, older_since,"
+            " full_check_at IS NULL OR full_check_at < clock_timestamp() - make_interval(hours => :hours) AS check_due"
         ),
-        {"client": box.client_id, "mailbox": box.id, "name": name, "role": role},
+        {"client": box.client_id, "mailbox": box.id, "name": name, "role": role, "hours": FULL_CHECK_H},
     ).one()
-    return Folder(row.id, row.uidvalidity, row.last_uid, row.older_since)
+    return Folder(row.id, row.uidvalidity, row.last_uid, row.older_since, row.check_due)
 
 
 def start_numbering(folder_id: int, uidvalidity: int, last_uid: int) -> None:
     """A folder is looked at for the first time, or was renumbered: what is at or below ``last_uid`` is not ours to read."""
     db.session.execute(text("DELETE FROM seen_uids WHERE folder_state_id = :id"), {"id": folder_id})
     db.session.execute(
-        text("UPDATE folder_states SET uidvalidity = :validity, last_uid = :last, checked_at = clock_timestamp() WHERE id = :id"),
+        text(
+            "UPDATE folder_states SET uidvalidity = :validity, last_uid = :last, checked_at = clock_timestamp(), full_check_at = NULL"
+            " WHERE id = :id"
+        ),
         {"id": folder_id, "validity": uidvalidity, "last": last_uid},
     )
 
@@ -152,29 +163,62 @@ def passed(box: Box, folder_id: int, uidvalidity: int, uid: int, identity: str) 
     values = {"id": folder_id, "validity": uidvalidity, "uid": uid, "identity": identity, "client": box.client_id}
     db.session.execute(
         text(
-            "INSERT INTO seen_uids (folder_state_id, uidvalidity, uid, client_id, identity)"
-            " VALUES (:id, :validity, :uid, :client, :identity) ON CONFLICT DO NOTHING"
+            "INSERT INTO seen_uids AS s (folder_state_id, uidvalidity, uid, client_id, identity)"
+            " VALUES (:id, :validity, :uid, :client, :identity) ON CONFLICT (folder_state_id, uidvalidity, uid)"
+            " DO UPDATE SET identity = excluded.identity WHERE s.identity = ANY(:passing)"
         ),
-        values,
+        values | {"passing": list(NOT_FINAL)},
     )
     db.session.execute(
         text("UPDATE folder_states SET last_uid = greatest(last_uid, :uid) WHERE id = :id AND uidvalidity = :validity"), values
     )
 
 
-def seen_uids(folder_id: int, uidvalidity: int, above: int) -> set[int]:
-    rows = db.session.execute(
-        text("SELECT uid FROM seen_uids WHERE folder_state_id = :id AND uidvalidity = :validity AND uid >= :above"),
-        {"id": folder_id, "validity": uidvalidity, "above": above},
+def passed_older(box: Box, folder_id: int, uidvalidity: int, uids: Sequence[int]) -> None:
+    """UIDs at or below the cursor that were there before connecting: the next check need not ask for them again."""
+    db.session.execute(
+        text(
+            "INSERT INTO seen_uids (folder_state_id, uidvalidity, uid, client_id, identity)"
+            " SELECT :id, :validity, uid, :client, :identity FROM unnest(cast(:uids AS bigint[])) AS uid ON CONFLICT DO NOTHING"
+        ),
+        {"id": folder_id, "validity": uidvalidity, "uids": list(uids), "client": box.client_id, "identity": OLDER},
     )
-    return set(rows.scalars())
+
+
+def piece_start(folder_id: int, uidvalidity: int, upto: int, size: int) -> int:
+    """The first UID of the piece of a folder that ends at ``upto`` and holds ``size`` UIDs known to us; 1: the last piece."""
+    row: int | None = db.session.execute(
+        text(
+            "SELECT uid FROM seen_uids WHERE folder_state_id = :id AND uidvalidity = :validity AND uid <= :upto"
+            " ORDER BY uid DESC OFFSET :size - 1 LIMIT 1"
+        ),
+        {"id": folder_id, "validity": uidvalidity, "upto": upto, "size": size},
+    ).scalar()
+    return row or 1
+
+
+def known_uids(folder_id: int, uidvalidity: int, first: int, last: int) -> dict[int, bool]:
+    """The UIDs from ``first`` to ``last`` that were passed, and whether the full check is to ask for each of them again."""
+    rows = db.session.execute(
+        text(
+            "SELECT uid, identity = ANY(:again) FROM seen_uids WHERE folder_state_id = :id AND uidvalidity = :validity"
+            " AND uid BETWEEN :first AND :last"
+        ),
+        {"id": folder_id, "validity": uidvalidity, "first": first, "last": last, "again": list(ASKED_AGAIN)},
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def fully_checked(folder_id: int) -> None:
+    """Every UID of the folder, back to where we read, was set against what is known."""
+    db.session.execute(text("UPDATE folder_states SET full_check_at = clock_timestamp() WHERE id = :id"), {"id": folder_id})
 
 
 def recorded_uids(folder_id: int, uidvalidity: int) -> set[int]:
     """All that was recorded, kept or found gone; what was only passed over as too old is not among them."""
     rows = db.session.execute(
-        text("SELECT uid FROM seen_uids WHERE folder_state_id = :id AND uidvalidity = :validity AND identity <> :older"),
-        {"id": folder_id, "validity": uidvalidity, "older": OLDER},
+        text("SELECT uid FROM seen_uids WHERE folder_state_id = :id AND uidvalidity = :validity AND NOT identity = ANY(:open)"),
+        {"id": folder_id, "validity": uidvalidity, "open": list(NOT_FINAL)},
     )
     return set(rows.scalars())
 
@@ -185,19 +229,31 @@ def older_read(box: Box, folder_id: int, since: datetime) -> None:
     live_after_commit(box.client_id, f"mailbox-{box.id}")
 
 
-def first_seen(folder_id: int, uidvalidity: int) -> int | None:
-    row: int | None = db.session.execute(
-        text("SELECT min(uid) FROM seen_uids WHERE folder_state_id = :id AND uidvalidity = :validity"),
-        {"id": folder_id, "validity": uidvalidity},
-    ).scalar()
-    return row
+def seen_identities(mailbox_id: int, identities: Sequence[str]) -> set[str]:
+    """Which of these were recorded from any folder of the mailbox."""
+    rows = db.session.execute(
+        text(
+            "SELECT s.identity FROM folder_states f JOIN seen_uids s ON s.folder_state_id = f.id"
+            " WHERE f.mailbox_id = :id AND s.identity = ANY(:identities)"
+        ),
+        {"id": mailbox_id, "identities": list(identities)},
+    )
+    return set(rows.scalars())
 
 
-def already_recorded(mailbox_id: int, external_ids: Iterable[str], direction: str) -> set[str]:
+def only_everything(box: Box, name: str) -> None:
+    """From now on the folder of everything stands for the inbox and Sent: how far those were read is of no use any more."""
+    values = {"id": box.id, "name": name}
+    others = "mailbox_id = :id AND folder <> :name AND role IN ('inbox', 'sent', 'other')"
+    db.session.execute(text(f"DELETE FROM seen_uids WHERE folder_state_id IN (SELECT id FROM folder_states WHERE {others})"), values)
+    db.session.execute(text(f"DELETE FROM folder_states WHERE {others}"), values)
+
+
+def already_recorded(mailbox_id: int, external_ids: Iterable[str], directions: Iterable[str]) -> set[str]:
     """Which of these Message-IDs (no angle brackets) this mailbox has recorded: a renumbered folder is not read twice."""
     rows = db.session.execute(
-        text("SELECT external_id FROM messages WHERE sender_id = :id AND direction = :direction AND external_id = ANY(:ids)"),
-        {"id": mailbox_id, "direction": direction, "ids": list(external_ids)},
+        text("SELECT external_id FROM messages WHERE sender_id = :id AND direction = ANY(:directions) AND external_id = ANY(:ids)"),
+        {"id": mailbox_id, "directions": list(directions), "ids": list(external_ids)},
     )
     return set(rows.scalars())
 
