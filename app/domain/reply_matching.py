@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from app.domain.headers import normal_id
+from app.domain.headers import normal_id, subject_base
+from app.domain.mail_threads import GMAIL, thread_keys
 from app.domain.reading import ReadMessage
 from app.domain.verdicts import ANSWERS, REPORTS, MailKind, ReportedRecipient, Verdict
 
-MATCHER_VERSION = 1
+MATCHER_VERSION = 2
 SAME_SUBJECT_WITHIN = timedelta(days=30)
 MAX_IDS = 100
 #: All of them wait for the decision; the page offers the first ones (app/queries/thread.py).
@@ -59,6 +60,9 @@ class MatchRule(StrEnum):
     REFERENCES = "references"
     RETURNED_ID = "returned_id"
     CONVERSATION = "conversation"
+    GMAIL_THREAD = "gmail_thread"
+    THREAD_INDEX = "thread_index"
+    THREAD_TOPIC = "thread_topic"
     SAME_ADDRESS_AND_SUBJECT = "same_address_and_subject"
     SAME_ADDRESS = "same_address"
     SAME_DOMAIN_AND_SUBJECT = "same_domain_and_subject"
@@ -81,6 +85,7 @@ class KnownDelivery:
     message_ids: tuple[str, ...]
     sent_at: datetime
     tokens: tuple[str, ...] = ()
+    threads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +104,29 @@ class KnownMessage:
     lead_id: int | None
     enrollment_id: int | None
     delivery_id: int | None
+    thread: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LookupKeys:
-    """What the service looks up. `domain` is None for public mail providers, where it would say nothing."""
+    """What the service looks up. `domain` is None for public mail providers, where it would say nothing.
+
+    `threads`: keys of `mail_threads`; `topic`: the base of the subject the thread began with, as Outlook keeps it."""
 
     tokens: tuple[str, ...]
     message_ids: tuple[str, ...]
     from_key: str | None
     subject_base: str
     domain: str | None
+    threads: tuple[str, ...] = ()
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFacts:
     """What the ledger knows of the keys, all of one client.
 
-    `deliveries`: sent mails by token, by id, to `from_key`, or to `domain` with the same subject base
+    `deliveries`: sent mails by token, by id, by thread, to `from_key`, or to `domain` with the same subject base
     (the last 30 days for the latter two)."""
 
     deliveries: tuple[KnownDelivery, ...] = ()
@@ -154,13 +164,16 @@ class Match:
         return self.kind in (MatchKind.REPLY, MatchKind.UNSUBSCRIBE, MatchKind.COMPLAINT)
 
 
-def candidates_needed(msg: ReadMessage) -> LookupKeys:
-    """The keys by which the ledger is asked. Ids without angle brackets, at most 100; the newest references first."""
+def candidates_needed(msg: ReadMessage, thread: str = "") -> LookupKeys:
+    """The keys by which the ledger is asked. Ids without angle brackets, at most 100; the newest references first.
+
+    `thread`: the key of the thread its provider put it into, where it tells."""
     key = msg.from_.key if msg.from_ else None
     domain = key.rpartition("@")[2] if key else ""
     ids = dict.fromkeys((*msg.in_reply_to, *reversed(msg.references), *msg.returned_ids, *msg.ids_in_text))
     return LookupKeys(tokens=_tokens(msg), message_ids=tuple(ids)[:MAX_IDS], from_key=key, subject_base=msg.subject_base,
-                      domain=domain if domain and domain not in FREE_MAIL else None)
+                      domain=domain if domain and domain not in FREE_MAIL else None, threads=thread_keys(msg, thread),
+                      topic=subject_base(msg.header("thread-topic")))
 
 
 def _tokens(msg: ReadMessage) -> tuple[str, ...]:
@@ -170,16 +183,18 @@ def _tokens(msg: ReadMessage) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found for one in addresses for found in _PLUS.findall(one)))[:20]
 
 
-def match(msg: ReadMessage, verdict: Verdict, found: FoundFacts, now: datetime) -> Match:
+def match(msg: ReadMessage, verdict: Verdict, found: FoundFacts, now: datetime, thread: str = "") -> Match:
     """Decide. The same inputs give the same answer; `now` bounds the 30 days of the weaker rules."""
-    keys = candidates_needed(msg)
+    keys = candidates_needed(msg, thread)
     if keys.from_key and keys.from_key in found.own_keys and verdict.kind not in REPORTS:
         return _own(keys, found)
     if verdict.kind in REPORTS:
         return _report(keys, verdict, found)
     if verdict.kind is MailKind.DMARC_REPORT:
         return Match(MatchKind.UNRELATED, MatchRule.NONE)
-    strong = _strong(msg, keys, found)
+    strong = _strong(msg, keys, found) or _by_thread(keys, verdict, found)
+    if strong is not None and strong.kind is MatchKind.AMBIGUOUS:
+        return strong
     if strong is not None:
         # an answer that came through a group address wears a list's headers; naming our mail, it is an answer
         return _named(strong, MatchKind.REPLY if verdict.kind is MailKind.LIST_MAIL else _kind_of(verdict))
@@ -219,6 +234,24 @@ def _strong(msg: ReadMessage, keys: LookupKeys, found: FoundFacts) -> Match | No
     return None
 
 
+def _by_thread(keys: LookupKeys, verdict: Verdict, found: FoundFacts) -> Match | None:
+    """By the thread their mail program or ours sorted it into, where no id of ours was left in it.
+
+    Programs put mails with one subject to several people into one thread: then the sender decides, else a person."""
+    for key in keys.threads:
+        rule = MatchRule.GMAIL_THREAD if key.startswith(GMAIL) else MatchRule.THREAD_INDEX
+        inside = [one for one in found.deliveries if key in one.threads]
+        hits = [one for one in inside if one.to_key == keys.from_key] or inside
+        if len({one.lead_id for one in hits}) > 1:
+            if verdict.kind in ANSWERS:
+                return _queue(hits, rule)
+        elif hits:
+            return _at(_newest(hits), rule, keys.from_key)
+        elif (known := next((one for one in found.messages if one.thread == key), None)) is not None:
+            return _in_conversation(known, keys, found, rule)
+    return None
+
+
 def _by_ids(ids: Iterable[str], deliveries: Sequence[KnownDelivery]) -> KnownDelivery | None:
     """The delivery of the first id that is known; ids come newest first."""
     for one in ids:
@@ -229,10 +262,12 @@ def _by_ids(ids: Iterable[str], deliveries: Sequence[KnownDelivery]) -> KnownDel
     return None
 
 
-def _in_conversation(known: KnownMessage, keys: LookupKeys, found: FoundFacts) -> Match:
+def _in_conversation(
+    known: KnownMessage, keys: LookupKeys, found: FoundFacts, rule: MatchRule = MatchRule.CONVERSATION
+) -> Match:
     lead = next((one for one in found.leads if one.id == known.lead_id), None)
     other = lead is not None and keys.from_key is not None and keys.from_key != lead.key
-    return Match(MatchKind.REPLY, MatchRule.CONVERSATION, known.lead_id, known.enrollment_id, known.delivery_id, known.conversation_id,
+    return Match(MatchKind.REPLY, rule, known.lead_id, known.enrollment_id, known.delivery_id, known.conversation_id,
                  from_other_address=other)
 
 
@@ -244,9 +279,13 @@ def _own(keys: LookupKeys, found: FoundFacts) -> Match:
     """Our own echo, or a colleague writing from outside: it joins its thread and is never a reply."""
     wanted = {normal_id(one) for one in keys.message_ids}
     hits = [one for one in found.deliveries if wanted & {normal_id(known) for known in one.message_ids}]
+    if not hits:
+        inside = [one for one in found.deliveries if set(keys.threads) & set(one.threads)]
+        hits = inside if len({one.lead_id for one in inside}) == 1 else []
     if hits:
         return _named(_at(_newest(hits), MatchRule.OWN_ADDRESS, None), MatchKind.OWN)
-    known = next((one for one in found.messages if normal_id(one.message_id) in wanted), None)
+    named = [one for one in found.messages if normal_id(one.message_id) in wanted]
+    known = next(iter(named or [one for one in found.messages if one.thread and one.thread in keys.threads]), None)
     if known:
         return Match(MatchKind.OWN, MatchRule.OWN_ADDRESS, known.lead_id, known.enrollment_id, known.delivery_id, known.conversation_id)
     return Match(MatchKind.OWN, MatchRule.OWN_ADDRESS)
@@ -281,14 +320,19 @@ def _about(delivery: KnownDelivery, recipients: Sequence[ReportedRecipient]) -> 
 
 def _by_subject(keys: LookupKeys, verdict: Verdict, found: FoundFacts, now: datetime) -> Match:
     recent = [one for one in found.deliveries if now - SAME_SUBJECT_WITHIN <= one.sent_at <= now + timedelta(minutes=5)]
-    same = [one for one in recent if one.to_key == keys.from_key and keys.subject_base and one.subject_base == keys.subject_base]
+    theirs = [one for one in recent if one.to_key == keys.from_key]
+    rule = MatchRule.THREAD_TOPIC
+    same = [one for one in theirs if keys.topic and one.subject_base == keys.topic]
+    if not same:
+        rule = MatchRule.SAME_ADDRESS_AND_SUBJECT
+        same = [one for one in theirs if keys.subject_base and one.subject_base == keys.subject_base]
     if not same and verdict.kind not in (MailKind.HUMAN, MailKind.LIST_MAIL):
         # notices rewrite the subject ("Automatic reply: …" in any language) and carry no ids: the address alone decides
-        same = [one for one in recent if one.to_key == keys.from_key]
+        same = theirs
     if same and verdict.kind is not MailKind.LIST_MAIL:
         if len({one.lead_id for one in same}) > 1:
             return _queue(same, MatchRule.SEVERAL_LEADS)
-        return _named(_at(_newest(same), MatchRule.SAME_ADDRESS_AND_SUBJECT, keys.from_key), _kind_of(verdict))
+        return _named(_at(_newest(same), rule, keys.from_key), _kind_of(verdict))
     if verdict.kind not in ANSWERS:
         return Match(MatchKind.UNRELATED, MatchRule.NONE)
     return _by_address(keys, verdict, found, recent) or _near(keys, recent)
@@ -306,8 +350,9 @@ def _by_address(keys: LookupKeys, verdict: Verdict, found: FoundFacts, recent: S
 
 
 def _near(keys: LookupKeys, recent: Sequence[KnownDelivery]) -> Match:
-    if keys.domain and keys.subject_base:
-        hits = [one for one in recent if one.to_key.rpartition("@")[2] == keys.domain and one.subject_base == keys.subject_base]
+    bases = {base for base in (keys.subject_base, keys.topic) if base}
+    if keys.domain and bases:
+        hits = [one for one in recent if one.to_key.rpartition("@")[2] == keys.domain and one.subject_base in bases]
         if hits:
             return _queue(hits, MatchRule.SAME_DOMAIN_AND_SUBJECT)
     return Match(MatchKind.UNRELATED, MatchRule.NONE)

@@ -117,7 +117,9 @@ class KnownMessageId(Base):
     source: Mapped[str]
     delivery_id: Mapped[Ref | None]
     inbox_message_id: Mapped[Ref | None] = mapped_column(ForeignKey("messages.id"))
+    thread_key: Mapped[str | None]  # the thread a mailbox sorted it into: app/domain/mail_threads.py
     __table_args__ = (
+        Index("ix_known_message_ids_thread", "client_id", "thread_key", postgresql_where=text("thread_key IS NOT NULL")),
         Index("uq_known_message_ids", "client_id", "message_id", "source", unique=True),
         Index("ix_known_message_ids_provider", "message_id", postgresql_where=text("source = 'provider'")),
         Index(None, "delivery_id"),

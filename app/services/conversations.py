@@ -201,18 +201,24 @@ def _add_sent_one(client_id: int, conversation_id: int, sent: Any) -> int:
 
 
 def know_id(
-    client_id: int, external_id: str, source: str, *, message_id: int | None = None, delivery_id: int | None = None
-) -> None:
-    """Remember a Message-ID (without angle brackets) under which a message is known; fills in what a row still lacks."""
+    client_id: int, external_id: str, source: str, *, message_id: int | None = None, delivery_id: int | None = None,
+    thread: str | None = None,
+) -> None:  # fmt: skip
+    """Remember a Message-ID (without angle brackets) under which a message is known; fills in what a row still lacks.
+
+    ``thread``: the key of its thread (``mail_threads``).
+    """
     db.session.execute(
         text(
-            "INSERT INTO known_message_ids (client_id, message_id, source, delivery_id, inbox_message_id)"
-            " VALUES (:client, :id, :source, :delivery, :message) ON CONFLICT (client_id, message_id, source) DO UPDATE SET"
+            "INSERT INTO known_message_ids (client_id, message_id, source, delivery_id, inbox_message_id, thread_key)"
+            " VALUES (:client, :id, :source, :delivery, :message, :thread) ON CONFLICT (client_id, message_id, source) DO UPDATE SET"
+            " thread_key = coalesce(known_message_ids.thread_key, excluded.thread_key),"
             " delivery_id = coalesce(known_message_ids.delivery_id, excluded.delivery_id),"
             " inbox_message_id = coalesce(known_message_ids.inbox_message_id, excluded.inbox_message_id)"
         ),
-        {"client": client_id, "id": headers.normal_id(external_id), "source": source, "delivery": delivery_id, "message": message_id},
-    )
+        {"client": client_id, "id": headers.normal_id(external_id), "source": source, "delivery": delivery_id, "message": message_id,
+         "thread": thread},
+    )  # fmt: skip
 
 
 def put_blob(client_id: int, data: bytes) -> str:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from app.domain.autoreply import classify
+from app.domain.mail_threads import thread_index_key
 from app.domain.reading import read
 from app.domain.reply_matching import (
     MATCHER_VERSION,
@@ -157,3 +159,70 @@ def test_the_keys_to_look_up_are_named() -> None:
     assert (keys.tokens, keys.message_ids, keys.from_key, keys.subject_base, keys.domain) == (
         ("tok3n",), ("b@x.test", "a@x.test"), LEAD, "hello bob", "target.example")
     assert DELIVERY.sent_at.tzinfo is UTC
+
+
+INDEX = base64.b64encode(bytes([1]) + bytes(range(21))).decode()  # a conversation; each answer adds five bytes
+LATER = base64.b64encode(bytes([1]) + bytes(range(21)) + bytes(5)).decode()
+OTHER_INDEX = base64.b64encode(bytes([1]) + bytes(range(1, 22))).decode()
+IN_GMAIL, IN_OUTLOOK = "gm:4:77", thread_index_key(INDEX) or ""
+THREADED = replace(DELIVERY, threads=(IN_GMAIL, IN_OUTLOOK), message_ids=("nobody-names-it@us.example",))
+
+
+def _in_thread(raw: bytes, facts: FoundFacts, thread: str = "") -> Match:
+    message = read(raw)
+    return match(message, classify(message, NOW), facts, NOW, thread)
+
+
+def test_a_mail_that_gmail_sorted_into_the_thread_of_ours_is_its_answer() -> None:
+    raw = mail("Something else", "Eve here, for Bob: yes.", sender="eve@other.example")
+    found = _in_thread(raw, replace(FACTS, deliveries=(THREADED,)), IN_GMAIL)
+    assert (found.kind, found.rule, found.delivery_id, found.lead_id) == (MatchKind.REPLY, MatchRule.GMAIL_THREAD, 17, 5)
+    assert found.from_other_address and found.version == 2
+    assert _in_thread(raw, replace(FACTS, deliveries=(THREADED,)), "gm:4:78").kind is MatchKind.UNRELATED
+    assert _in_thread(raw, replace(FACTS, deliveries=(THREADED,)), "gm:5:77").kind is MatchKind.UNRELATED, "numbers are per account"
+
+
+@pytest.mark.parametrize(("index", "rule"), [
+    (INDEX, MatchRule.THREAD_INDEX), (LATER, MatchRule.THREAD_INDEX), (OTHER_INDEX, MatchRule.NONE), ("no base64!", MatchRule.NONE),
+    (INDEX[:20], MatchRule.NONE)])
+def test_outlooks_thread_index_names_the_conversation_by_its_beginning(index: str, rule: MatchRule) -> None:
+    raw = mail("Something else", "Yes.", sender="eve@other.example", head=f"Thread-Index: {index}\r\n")
+    assert _in_thread(raw, replace(FACTS, deliveries=(THREADED,))).rule is rule
+
+
+def test_ids_come_before_threads_and_threads_before_subjects() -> None:
+    second = replace(DELIVERY, id=18, lead_id=6, message_ids=("second@us.example",))
+    facts = replace(FACTS, deliveries=(THREADED, second))
+    by_id = _in_thread(mail("Re: Hello Bob", "Yes", head=f"In-Reply-To: <second@us.example>\r\nThread-Index: {INDEX}\r\n"), facts, IN_GMAIL)
+    assert (by_id.rule, by_id.delivery_id) == (MatchRule.IN_REPLY_TO, 18)
+    by_thread = _in_thread(mail("Re: Hello Bob", "Yes", head=f"Thread-Index: {INDEX}\r\nThread-Topic: Hello Bob\r\n"), facts, IN_GMAIL)
+    assert (by_thread.rule, by_thread.delivery_id) == (MatchRule.GMAIL_THREAD, 17)
+
+
+def test_one_thread_with_mails_to_several_people_goes_by_the_sender_else_waits_for_a_person() -> None:
+    """Gmail groups mails with one subject: a stranger's answer there may be anybody's."""
+    second = replace(THREADED, id=18, lead_id=6, to_key="carl@other.example")
+    facts = replace(FACTS, deliveries=(THREADED, second))
+    theirs = _in_thread(mail("x", "Yes", sender="carl@other.example"), facts, IN_GMAIL)
+    assert (theirs.kind, theirs.lead_id) == (MatchKind.REPLY, 6)
+    anybodys = _in_thread(mail("x", "Yes", sender="eve@third.example"), facts, IN_GMAIL)
+    assert (anybodys.kind, anybodys.rule) == (MatchKind.AMBIGUOUS, MatchRule.GMAIL_THREAD)
+    assert {one.lead_id for one in anybodys.ambiguous_candidates} == {5, 6}
+
+
+def test_a_thread_known_only_by_a_message_of_the_conversation_counts_too() -> None:
+    facts = replace(FACTS, deliveries=(), messages=(KnownMessage("their-1@target.example", 3, 5, 8, 17, IN_OUTLOOK),))
+    found = _in_thread(mail("x", "Eve: one more thing", sender="eve@other.example", head=f"Thread-Index: {LATER}\r\n"), facts)
+    assert (found.rule, found.conversation_id, found.lead_id, found.from_other_address) == (MatchRule.THREAD_INDEX, 3, 5, True)
+
+
+def test_the_topic_is_the_subject_the_thread_began_with() -> None:
+    changed = _match(mail("Next Tuesday?", "Yes", head="Thread-Topic: Hello Bob\r\n"))
+    assert (changed.kind, changed.rule, changed.delivery_id) == (MatchKind.REPLY, MatchRule.THREAD_TOPIC, 17)
+    colleague = _match(mail("Next Tuesday?", "Yes", sender="eve@target.example", head="Thread-Topic: Hello Bob\r\n"))
+    assert (colleague.kind, colleague.rule) == (MatchKind.AMBIGUOUS, MatchRule.SAME_DOMAIN_AND_SUBJECT)
+
+
+def test_a_report_is_not_believed_for_its_thread() -> None:
+    raw = postfix("550 5.1.1 User unknown", "5.1.1").replace(OUR_ID.encode(), b"invented@us.example")
+    assert _in_thread(raw, replace(FACTS, deliveries=(THREADED,)), IN_GMAIL).kind is MatchKind.FORGED

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.domain import headers, quoting, reading
 from app.domain.autoreply import classify
+from app.domain.mail_threads import thread_keys
 from app.domain.reading import ReadMessage
 from app.domain.reply_matching import MATCHER_VERSION
 from app.domain.verdicts import CLASSIFIER_VERSION, MailKind, Verdict
@@ -52,6 +53,11 @@ class Incoming:
     @property
     def may_suppress(self) -> bool:
         return self.arrival.role != "sent" and self.verdict.kind in MAY_SUPPRESS
+
+    @property
+    def thread(self) -> str | None:
+        """The key by which later mails of its thread are known, the provider's first."""
+        return next(iter(thread_keys(self.msg, self.arrival.thread)), None)
 
     @property
     def at(self) -> datetime:

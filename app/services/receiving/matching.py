@@ -28,7 +28,8 @@ _SENT = (
     "SELECT d.id, d.lead_id, d.enrollment_id, d.campaign_id, coalesce(d.conversation_id, e.conversation_id) AS conversation_id,"
     " d.email_key, substring(d.mime FROM 1 FOR 16384) AS head, d.message_id, d.provider_message_id,"
     " coalesce(d.sent_at, d.permit_product_at, d.due_at) AS sent_at,"
-    " ARRAY(SELECT k.message_id FROM known_message_ids k WHERE k.delivery_id = d.id) AS known"
+    " ARRAY(SELECT k.message_id FROM known_message_ids k WHERE k.delivery_id = d.id) AS known,"
+    " ARRAY(SELECT k.thread_key FROM known_message_ids k WHERE k.delivery_id = d.id AND k.thread_key IS NOT NULL) AS threads"
     " FROM deliveries d LEFT JOIN enrollments e ON e.id = d.enrollment_id"
     " WHERE d.client_id = :client"
     # whatever may have left the house: a row that never had a permit was never read by anybody
@@ -42,6 +43,10 @@ _WITH_ID = (
 _OF_ANY_KIND = text(f"{_SENT}{_WITH_ID}")
 _BY_ID = text(f"{_DELIVERIES} AND d.id = ANY(:ids)")
 _BY_MESSAGE_ID = text(f"{_DELIVERIES}{_WITH_ID}")
+_IN_THREAD = text(
+    f"{_DELIVERIES} AND d.id IN (SELECT k.delivery_id FROM known_message_ids k WHERE k.client_id = :client AND k.thread_key = ANY(:ids))"
+    f" ORDER BY d.id DESC LIMIT {MAX_PER_RULE}"
+)
 _TO_KEY = text(f"{_DELIVERIES} AND d.email_key = :key AND d.due_at > :since ORDER BY d.id DESC LIMIT {MAX_PER_RULE}")
 _TO_DOMAIN = text(
     f"{_DELIVERIES} AND d.due_at > :since AND d.lead_id IN (SELECT l.id FROM leads l WHERE l.client_id = :client"
@@ -49,20 +54,21 @@ _TO_DOMAIN = text(
 )
 
 
-def find(client_id: int, msg: ReadMessage, now: datetime) -> FoundFacts:
-    """The facts for ``reply_matching.match``, all of one client."""
-    keys = candidates_needed(msg)
+def find(client_id: int, msg: ReadMessage, now: datetime, thread: str = "") -> FoundFacts:
+    """The facts for ``reply_matching.match``, all of one client. ``thread``: as in ``Arrival``."""
+    keys = candidates_needed(msg, thread)
     found: dict[int, KnownDelivery] = {}
     tokens = _tokens(client_id, keys)
     _take(found, _BY_ID, {"client": client_id, "ids": list(tokens)}, tokens)
     ids = both_forms(keys.message_ids)
     _take(found, _BY_MESSAGE_ID, {"client": client_id, "ids": ids}, tokens)
+    _take(found, _IN_THREAD, {"client": client_id, "ids": list(keys.threads)}, tokens)
     since = now - SAME_SUBJECT_WITHIN - timedelta(days=1)
     if keys.from_key:
         _take(found, _TO_KEY, {"client": client_id, "key": keys.from_key, "since": since}, tokens)
-    if not found and keys.domain and keys.subject_base:
+    if not found and keys.domain and (keys.subject_base or keys.topic):
         _take(found, _TO_DOMAIN, {"client": client_id, "domain": keys.domain, "since": since}, tokens)
-    messages = _messages(client_id, ids)
+    messages = _messages(client_id, ids, keys.threads)
     return FoundFacts(tuple(found.values()), messages, _leads(client_id, keys, messages), own_keys(client_id, [keys.from_key]))
 
 
@@ -95,7 +101,7 @@ def known_delivery(row: Any, token: str | None = None) -> KnownDelivery:
         id=row.id, lead_id=row.lead_id, enrollment_id=row.enrollment_id, campaign_id=row.campaign_id,
         conversation_id=row.conversation_id, to_key=row.email_key, subject_base=headers.subject_base(subject_of(row.head)),
         message_ids=tuple(dict.fromkeys(headers.normal_id(one) for one in ids)), sent_at=row.sent_at,
-        tokens=(token,) if token else (),
+        tokens=(token,) if token else (), threads=tuple(dict.fromkeys(row.threads)),
     )  # fmt: skip
 
 
@@ -108,20 +114,24 @@ def subject_of(head: bytes | None) -> str:
     return headers.decode_words(headers.unfold(value))
 
 
-def _messages(client_id: int, ids: Sequence[str]) -> tuple[KnownMessage, ...]:
-    if not ids:
+def _messages(client_id: int, ids: Sequence[str], threads: Sequence[str]) -> tuple[KnownMessage, ...]:
+    if not ids and not threads:
         return ()
     rows = db.session.execute(
         text(
-            "SELECT k.message_id, m.conversation_id, c.lead_id, m.delivery_id,"
+            "SELECT k.message_id, k.thread_key, m.conversation_id, c.lead_id, m.delivery_id,"
             " (SELECT e.id FROM enrollments e WHERE e.conversation_id = c.id ORDER BY e.id DESC LIMIT 1) AS enrollment_id"
             " FROM known_message_ids k JOIN messages m ON m.id = k.inbox_message_id JOIN conversations c ON c.id = m.conversation_id"
-            " WHERE k.client_id = :client AND k.message_id = ANY(:ids) AND NOT c.is_other AND NOT c.needs_match"
+            " WHERE k.id IN (SELECT id FROM known_message_ids WHERE client_id = :client AND message_id = ANY(:ids)"
+            "  UNION ALL SELECT id FROM known_message_ids WHERE client_id = :client AND thread_key = ANY(:threads))"
+            f" AND NOT c.is_other AND NOT c.needs_match ORDER BY k.id DESC LIMIT {MAX_PER_RULE}"
         ),
-        {"client": client_id, "ids": list(ids)},
+        {"client": client_id, "ids": list(ids), "threads": list(threads)},
     )
     return tuple(
-        KnownMessage(headers.normal_id(row.message_id), row.conversation_id, row.lead_id, row.enrollment_id, row.delivery_id)
+        KnownMessage(
+            headers.normal_id(row.message_id), row.conversation_id, row.lead_id, row.enrollment_id, row.delivery_id, row.thread_key or ""
+        )
         for row in rows
     )
 

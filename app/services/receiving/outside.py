@@ -24,8 +24,10 @@ def own_mail_seen(incoming: Incoming, delivery_id: int) -> None:
     row = db.session.execute(
         text("SELECT status, message_id, conversation_id FROM deliveries WHERE id = :id"), {"id": delivery_id}
     ).one()
-    if incoming.msg.message_id and incoming.external_id not in matching.both_forms([row.message_id or ""]):
-        conversations.know_id(client_id, incoming.external_id, "provider", delivery_id=delivery_id)
+    renamed = incoming.msg.message_id is not None and incoming.external_id not in matching.both_forms([row.message_id or ""])
+    if renamed or incoming.thread:
+        source = "provider" if renamed else "ours"
+        conversations.know_id(client_id, incoming.external_id, source, delivery_id=delivery_id, thread=incoming.thread)
     if row.status == "uncertain":
         uncertain.arrived(delivery_id, "sent_folder" if incoming.arrival.role == "sent" else "own_copy")
     if row.conversation_id is not None:
@@ -57,9 +59,10 @@ WHERE idempotency_key = %(key)s OR message_id = ANY (%(ids)s::text[])
 def place_of(incoming: Incoming) -> Place | None:
     """Where a mail written outside belongs: the thread it answers, else the lead it goes to. None: none of our business."""
     arrival, msg = incoming.arrival, incoming.msg
-    if candidates_needed(msg).message_ids:
-        facts = matching.find(arrival.client_id, msg, arrival.received_at)
-        match = decide(msg, incoming.verdict, facts, arrival.received_at)
+    keys = candidates_needed(msg, arrival.thread)
+    if keys.message_ids or keys.threads:
+        facts = matching.find(arrival.client_id, msg, arrival.received_at, arrival.thread)
+        match = decide(msg, incoming.verdict, facts, arrival.received_at, arrival.thread)
         if match.kind is MatchKind.OWN and (match.delivery_id or match.conversation_id):
             lead = match.lead_id or _lead_of(match.conversation_id)
             return Place(arrival.client_id, arrival.mailbox_id, lead, match.campaign_id, match.enrollment_id, match.delivery_id,

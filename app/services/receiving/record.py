@@ -66,8 +66,8 @@ def record(incoming: Incoming, *, patient: bool = True) -> Recorded:
         return Recorded(own=True)
     if in_sent:
         return _outside(incoming)
-    facts = matching.find(arrival.client_id, incoming.msg, arrival.received_at)
-    match = decide(incoming.msg, incoming.verdict, facts, arrival.received_at)
+    facts = matching.find(arrival.client_id, incoming.msg, arrival.received_at, arrival.thread)
+    match = decide(incoming.msg, incoming.verdict, facts, arrival.received_at, arrival.thread)
     effects.apply(incoming, match, patient=patient)
     conversation = _conversation(incoming, match)
     message = _insert(incoming, match, conversation)
@@ -164,7 +164,7 @@ def _insert(incoming: Incoming, match: Match | None, conversation: Conversation 
     db.session.add(message)
     db.session.flush()
     source = "inbound" if direction == "in" else "outside"
-    conversations.know_id(arrival.client_id, incoming.external_id, source, message_id=message.id)
+    conversations.know_id(arrival.client_id, incoming.external_id, source, message_id=message.id, thread=incoming.thread)
     if whole:
         _attachments(incoming, message)
     return message

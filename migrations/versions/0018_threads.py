@@ -1,0 +1,27 @@
+"""The thread into which a mailbox sorted a message, beside the ids under which it is known.
+
+Revision ID: 0018
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0018"
+down_revision = "0017"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("known_message_ids", sa.Column("thread_key", sa.Text(), nullable=True))
+    op.create_index(
+        "ix_known_message_ids_thread", "known_message_ids", ["client_id", "thread_key"],
+        postgresql_where=sa.text("thread_key IS NOT NULL"),
+    )  # fmt: skip
+
+
+def downgrade() -> None:
+    op.drop_index("ix_known_message_ids_thread", table_name="known_message_ids")
+    op.drop_column("known_message_ids", "thread_key")
