@@ -7,6 +7,7 @@ of the provider, not a recommendation. `saves_sent`: mail submitted over SMTP ap
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -29,9 +30,15 @@ class Server:
     security: str
 
 
+CONNECTIONS = 10  # where a provider publishes none
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """`hint` is a key of the string catalogue; `user_is_address` False: log in with the part before the @."""
+    """`hint` is a key of the string catalogue; `user_is_address` False: log in with the part before the @.
+
+    `per_minute`: messages a mailbox may submit in a minute (0: not limited); `connections`: IMAP connections of one login.
+    """
 
     key: str
     label: str
@@ -44,7 +51,12 @@ class Provider:
     mx: tuple[str, ...] = ()
     user_is_address: bool = True
     per_minute: int = 0
-    connections: int = 10
+    connections: int = CONNECTIONS
+
+    @property
+    def least_gap_s(self) -> int:
+        """Seconds between two messages that keep to `per_minute`."""
+        return math.ceil(60 / self.per_minute) if self.per_minute else 0
 
 
 _P, _A = SentCopies.PROVIDER, SentCopies.APPEND

@@ -9,7 +9,7 @@ from app.core.errors import Invalid
 from app.domain.address import AddressError, parse_address
 from app.domain.calendar_settings import parse_windows, windows_as_json
 from app.domain.fingerprint import fingerprint
-from app.domain.providers import Provider, provider_of_domain, provider_of_host
+from app.domain.providers import Provider, provider, provider_of_domain, provider_of_host
 from app.domain.week_words import read_week, write_week
 from app.domain.zones import known_zones
 from app.models import Mailbox
@@ -57,6 +57,7 @@ def complete(values: Mapping[str, Any], timezone: str, allow_reserved: bool) -> 
     if "provider" not in wanted:
         host = provider_of_host(str(wanted.get("smtp_host", "")))
         wanted["provider"] = host.key if host else ""
+    _keep_gap(str(wanted["provider"]), wanted, faults)
     faults.refuse()
     wanted.pop("email")
     return wanted
@@ -72,12 +73,20 @@ def changes(mailbox: Mailbox, values: Mapping[str, Any]) -> dict[str, Any]:
     for name in (*CONNECTION, "timezone", "daily_cap", "min_gap_s", "save_to_sent"):
         if name in read and read[name] in (None, "") and name != "smtp_user" and name not in faults:
             faults.say(name, "Please fill this in.")
+    _keep_gap(mailbox.provider, read, faults)
     if read.get("restrict_campaigns", mailbox.restrict_campaigns) and not read.get("own_hours", mailbox.own_hours or {}).get("windows"):
         faults.say("own_hours", "Write the mailbox's own hours: campaigns are to keep to them.")
     faults.refuse()
     passwords = {name: read.pop(name) for name in PASSWORDS if name in read}
     changed = {name: value for name, value in read.items() if getattr(mailbox, name) != value}
     return {**changed, **{name: value for name, value in passwords.items() if value}}
+
+
+def _keep_gap(key: str, values: Mapping[str, Any], faults: Faults) -> None:
+    """A provider that takes so many messages a minute wants them so many seconds apart."""
+    known, gap = provider(key), values.get("min_gap_s")
+    if known is not None and isinstance(gap, int) and gap < known.least_gap_s:
+        faults.say("min_gap_s", f"{known.label} takes {known.per_minute} messages a minute: write {known.least_gap_s} or more.")
 
 
 def version(mailbox: Mailbox) -> str:

@@ -17,6 +17,7 @@ from app.core import bell, clock
 from app.core.config import Settings
 from app.services.receiving import reading_state
 from app.services.receiving.reading_state import Box
+from jobs.reading.accounts import Accounts
 from jobs.reading.ledger import Ledger, LedgerAway
 from jobs.reading.mailbox import Hosts, MailboxTask
 
@@ -35,6 +36,7 @@ class Engine:
         self._reader = build_channels(settings).reader
         self._owner = f"read@{socket.gethostname()}:{os.getpid()}"
         self._hosts = Hosts()
+        self._accounts = Accounts()
         self._slots = asyncio.Semaphore(settings.read_connections)
         self._running: dict[int, tuple[Box, MailboxTask, asyncio.Task[None]]] = {}
         self._stopping = asyncio.Event()
@@ -64,6 +66,7 @@ class Engine:
                 if died_here(name):
                     await self._ledger.do(reading_state.bury, name)
             shards = await self._ledger.do(reading_state.renew_shards, self._owner)
+            self._accounts.share = len(shards) / reading_state.SHARDS
             boxes = {box.id: box for box in await self._ledger.do(reading_state.readable, shards)}
         except LedgerAway as error:
             log.warning("the ledger is away: %s", error)
@@ -72,7 +75,7 @@ class Engine:
         await self._end(gone)
         for number, box in boxes.items():
             if number not in self._running:
-                reader = MailboxTask(box, self._reader, self._ledger, self._hosts, self._slots, lambda: self._crowded)
+                reader = MailboxTask(box, self._reader, self._ledger, self._hosts, self._accounts, self._slots, lambda: self._crowded)
                 self._running[number] = (box, reader, asyncio.create_task(reader.run(), name=f"mailbox-{number}"))
 
     @property

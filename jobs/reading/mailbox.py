@@ -17,6 +17,7 @@ from app.core import clock
 from app.core.crypto import CannotOpen
 from app.services.receiving import reading_state
 from app.services.receiving.reading_state import Box
+from jobs.reading.accounts import Accounts
 from jobs.reading.folders import FolderReader, NotShown
 from jobs.reading.ledger import Ledger, LedgerAway
 
@@ -68,21 +69,30 @@ class MailboxTask:
     """Runs until cancelled, or until the server refuses the login."""
 
     def __init__(
-        self, box: Box, reader: Reader, ledger: Ledger, hosts: Hosts, slots: asyncio.Semaphore, crowded: Callable[[], bool]
-    ) -> None:
+        self, box: Box, reader: Reader, ledger: Ledger, hosts: Hosts, accounts: Accounts, slots: asyncio.Semaphore,
+        crowded: Callable[[], bool],
+    ) -> None:  # fmt: skip
         self.box = box
         self._reader = reader
         self._ledger = ledger
         self._hosts = hosts
+        self._accounts = accounts
         self._slots = slots
         self._crowded = crowded
         self.poke = asyncio.Event()
         self._not_shown: dict[tuple[str, int, int], int] = {}
 
     async def run(self) -> None:
+        self._accounts.join(self.box)
+        try:
+            await self._live()
+        finally:
+            self._accounts.leave(self.box)
+
+    async def _live(self) -> None:
         while True:
             try:
-                async with self._slots:
+                async with self._accounts.place(self.box), self._slots:
                     await self._connected()
                 await self._pause(poll_seconds())  # crowded: others use the connection meanwhile
             except (AuthenticationFailed, CannotOpen) as error:
@@ -111,7 +121,7 @@ class MailboxTask:
                     await folder.read(session)
                 self._hosts.worked(self.box.host)
                 await self._ledger.do(reading_state.note_read, self.box, "ok")
-                if self._crowded():
+                if self._crowded() or self._accounts.crowded(self.box):
                     break
                 if not any(folder.unfinished for folder in folders):
                     await self._wait_for_news(session, folders[-1])

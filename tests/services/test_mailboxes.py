@@ -219,6 +219,17 @@ def test_changing_a_name_or_cap_keeps_it_active_and_a_new_server_does_not(app: F
         mailboxes.update(mailbox, {"imap_host": "192.168.1.1"}, targets)
 
 
+def test_a_provider_that_takes_so_many_a_minute_wants_them_apart(app: Flask, client_id: int, targets: Targets) -> None:
+    """Outlook takes thirty messages a minute of a mailbox."""
+    given = {"email": "ada@outlook.com", "smtp_password": PASSWORD, "min_gap_s": 1}
+    with pytest.raises(Invalid) as refused, transaction():
+        mailboxes.create(client_id, given, targets)
+    assert "30 messages a minute" in refused.value.details["min_gap_s"][0]
+    mailbox = add(targets, {**given, "min_gap_s": 2}, client_id)
+    with pytest.raises(Invalid), transaction():
+        mailboxes.update(mailbox, {"min_gap_s": 0}, targets)
+
+
 def test_a_mailbox_that_a_campaign_uses_is_removed_only_when_confirmed(app: Flask, targets: Targets) -> None:
     client = make_client()
     mailbox = make_mailbox(client)
