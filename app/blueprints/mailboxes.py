@@ -289,7 +289,14 @@ def _show(mailbox: Mailbox, values: Mapping[str, Any] | None = None, errors: Map
         "mailboxes/show.html", more.get("block", "form"), status=more.get("status", 200), mailbox=mailbox, line=line, state=health(line),
         recent=queries.recent(g.client.id, mailbox.id), used=mailboxes.campaigns_using(mailbox), values={**_stored(mailbox), **(values or {})},
         version=version(mailbox), errors=errors or {}, health=health, older_left=queries.older_left(mailbox) if mailbox.older_since else 0,
+        folders_of=_folders_of,
     )  # fmt: skip
+
+
+def _folders_of(line: queries.MailboxLine, chosen: str | None) -> list[tuple[str, str]]:
+    """The folders a person may choose from: those of the last verification, and the one that is chosen."""
+    names = dict.fromkeys([*line.verify.get("folder_names", []), *([chosen] if chosen else [])])
+    return [(name, name) for name in names]
 
 
 def _stored(mailbox: Mailbox) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -25,6 +25,15 @@ class Folder:
     role: Role | None
     wire_name: str
     selectable: bool = True
+
+
+def as_chosen(folders: list[Folder], sent: str = "", junk: str = "") -> list[Folder]:
+    """A person's word comes before the server's: these names are Sent and Junk; "" or a name that is not there changes nothing."""
+    for role, name in ((Role.SENT, sent), (Role.JUNK, junk)):
+        if name and any(one.name == name and one.role is not Role.INBOX for one in folders):
+            others = [replace(one, role=None) if one.role is role else one for one in folders]
+            folders = [replace(one, role=role) if one.name == name else one for one in others]
+    return folders
 
 
 ATTRIBUTES: dict[str, Role] = {

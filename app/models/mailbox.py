@@ -68,6 +68,8 @@ class Mailbox(Sender):
     oauth_provider: Mapped[str | None]
     oauth_refresh_secret: Mapped[str | None]  # sealed for "mailboxes.oauth_refresh_secret:<id>"
     save_to_sent: Mapped[str] = mapped_column(server_default="unknown", default="unknown")
+    sent_folder: Mapped[str] = mapped_column(server_default="", default="")  # "": found by itself
+    junk_folder: Mapped[str] = mapped_column(server_default="", default="")
     show_all_mail: Mapped[bool] = mapped_column(server_default="false", default=False)
     own_hours: Mapped[Json]  # warm-up's hours; a campaign heeds them only with restrict_campaigns
     restrict_campaigns: Mapped[bool] = mapped_column(server_default="false", default=False)

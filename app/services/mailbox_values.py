@@ -18,7 +18,10 @@ SIDES = ("smtp", "imap")
 SECURITIES = ("none", "starttls", "tls")
 SAVE_TO_SENT = ("unknown", "provider", "append", "never")
 CONNECTION = tuple(f"{side}_{name}" for side in SIDES for name in ("host", "port", "security", "user"))
-PLAIN = ("display_name", "timezone", "daily_cap", "hourly_cap", "min_gap_s", "save_to_sent", "show_all_mail", "restrict_campaigns", "own_hours")
+PLAIN = (
+    "display_name", "timezone", "daily_cap", "hourly_cap", "min_gap_s", "save_to_sent", "sent_folder", "junk_folder", "show_all_mail",
+    "restrict_campaigns", "own_hours",
+)  # fmt: skip
 PASSWORDS = ("smtp_password", "imap_password")
 FIELDS = ("email", *PLAIN, *CONNECTION, *PASSWORDS)
 TEXT_LIMIT = 320

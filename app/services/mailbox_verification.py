@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import func, or_, select
 
 from app.channels.base import EndPoint
+from app.channels.imap_folders import Role
 from app.channels.verify import CheckResult, VerifyResult
 from app.core import bell, clock
 from app.core.crypto import CannotOpen
@@ -25,6 +26,7 @@ from app.services import audit, mailbox_secrets, mailboxes
 
 TESTS_PER_MINUTE = 10
 LOOK_BACK = 300
+OFFERED_FOLDERS = 200  # names a person chooses Sent and Junk from
 AGAIN_SECONDS = (60, 300, 1_800)
 
 
@@ -92,6 +94,7 @@ def record(case: Case, result: VerifyResult) -> Mailbox | None:
     mailbox.verify_result = {
         "state": "done", "at": now.isoformat(), "failures": failures, "smtp": _as_json(result.smtp), "imap": _as_json(result.imap),
         "folders": {folder.role.value: folder.name for folder in result.folders if folder.role is not None},
+        "folder_names": [folder.name for folder in result.folders if folder.selectable and folder.role is not Role.INBOX][:OFFERED_FOLDERS],
     }  # fmt: skip
     if result.sent_copies is not None and mailbox.save_to_sent == "unknown":
         mailbox.save_to_sent = result.sent_copies.value

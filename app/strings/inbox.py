@@ -147,6 +147,8 @@ TEXTS = {
     "inbox.kind_list_mail": "list mail",
     "inbox.kind_challenge": "asks for confirmation",
     "inbox.kind_dmarc_report": "report",
+    "inbox.left_company_note": "This person left the company: the address is on the list of those never written to.",
+    "inbox.left_company_to": "This person left the company: the address is on the list of those never written to. Named instead: {address}",
     "inbox.to_line": "to {people}",
     "inbox.cc_line": "cc {people}",
     "inbox.older_messages": "Show older messages",

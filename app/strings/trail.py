@@ -47,6 +47,8 @@ TEXTS = {
     "trail.field_restrict_campaigns": "campaigns keep to its hours",
     "trail.field_show_all_mail": "all mail in the inbox",
     "trail.field_save_to_sent": "copies in Sent",
+    "trail.field_sent_folder": "folder of sent mail",
+    "trail.field_junk_folder": "folder of junk",
     "trail.field_min_gap_s": "seconds between two messages",
     "trail.field_daily_cap": "messages a day",
     "trail.field_hourly_cap": "messages an hour",

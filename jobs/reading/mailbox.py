@@ -13,6 +13,7 @@ from typing import Protocol
 from app.channels.base import AuthenticationFailed, ChannelError, EndPoint, PasswordCredential, RateLimited, Security
 from app.channels.imap import Folder as ServerFolder
 from app.channels.imap import MailboxSession
+from app.channels.imap_folders import as_chosen
 from app.core import clock
 from app.core.crypto import CannotOpen
 from app.services.receiving import reading_state
@@ -109,7 +110,8 @@ class MailboxTask:
         session = await self._reader.open(_endpoint(self.box))
         try:
             since = await self._ledger.do(reading_state.begin, self.box.id, clock.now())
-            chosen = _chosen(await session.folders(), session.is_gmail)
+            known = as_chosen(await session.folders(), self.box.sent_folder, self.box.junk_folder)
+            chosen = _chosen(known, session.is_gmail)
             if chosen[-1][0] == "all":
                 await self._ledger.do(reading_state.only_everything, self.box, chosen[-1][1].name)
             folders = [

@@ -7,13 +7,13 @@ from typing import Any
 
 from app.channels.base import EndPoint, PasswordCredential, Security
 from app.channels.imap import ImapReader
-from app.channels.imap_folders import Role
+from app.channels.imap_folders import Role, as_chosen
 from app.core.crypto import vault
 from app.services.outbox.plain import Connection, rows
 from jobs.sending.ledger import Ledger
 
 _IMAP = """
-SELECT id, imap_host, imap_port, imap_security, imap_user, imap_secret, provider FROM mailboxes WHERE id = %(id)s
+SELECT id, imap_host, imap_port, imap_security, imap_user, imap_secret, provider, sent_folder FROM mailboxes WHERE id = %(id)s
 """
 
 
@@ -35,7 +35,7 @@ def appender(ledger: Ledger, reader: ImapReader) -> Callable[[Any, bytes], Await
             return
         session = await reader.open(imap_endpoint(found[0]))
         try:
-            folders = await session.folders()
+            folders = as_chosen(await session.folders(), sent=found[0].sent_folder)
             sent = next((folder for folder in folders if folder.role is Role.SENT), None)
             if sent is not None:
                 await session.append(sent, mime)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -47,6 +47,24 @@ def test_folders_have_their_roles_whatever_their_names(server: dovecot.Dovecot) 
         roles = {folder.name: folder.role for folder in await session.folders()}
         await session.logout()
         assert roles == {"INBOX": Role.INBOX, "Junk": Role.JUNK, "Gesendete Objekte": Role.SENT, "Entwürfe": Role.DRAFTS}
+
+    asyncio.run(story())
+
+
+def test_a_piece_of_a_folder_is_listed_by_day_and_dated_without_its_bodies(server: dovecot.Dovecot) -> None:
+    """What the nightly check asks."""
+
+    async def story() -> None:
+        session = await opened(box(server, "pieces"))
+        days = [datetime(2026, 11, day, 12, tzinfo=UTC) for day in (2, 10, 11, 12)]
+        for number, day in enumerate(days):
+            await session.append("INBOX", mail(number), [], day)
+        await session.select("INBOX", readonly=True)
+        assert await session.uids_between(1, 3, date(2026, 11, 9)) == [2, 3]
+        assert await session.uids_between(4, 9, date(2026, 11, 1)) == [4]
+        assert await session.uids_between(1, 9, date(2026, 12, 1)) == [] and await session.dates([]) == {}
+        assert await session.dates([1, 4, 99]) == {1: days[0], 4: days[3]}
+        await session.logout()
 
     asyncio.run(story())
 

@@ -74,6 +74,13 @@ def test_a_thread_is_its_own_address_with_quotes_folded_and_links_made(desk: Des
     assert desk.fresh().unread == 1, "reading by GET changes nothing"
 
 
+def test_who_left_the_company_is_said_with_whom_they_named_instead(desk: Desk) -> None:
+    desk.message.kind, desk.message.verdict = "left_company", {"successor": "new@brook.test"}
+    db.session.commit()
+    words = desk.page.get(desk.path).words
+    assert "left the company: the address is on the list" in words and "Named instead: new@brook.test" in words
+
+
 def test_parts_of_the_page_come_alone_for_the_script(desk: Desk) -> None:
     rows = desk.page.get("/c/acme/inbox/?part=list", fragment=True)
     assert rows.status == 200 and not rows.all("html") and rows.find("div", id="inbox-rows") is not None

@@ -77,6 +77,22 @@ def test_a_mailbox_is_added_verified_edited_paused_and_removed(page: PageClient,
     assert only_mailbox().deleted_at is not None and page.get(path).status == 404
 
 
+def test_a_mailbox_without_a_junk_folder_asks_for_it_and_keeps_the_answer(page: PageClient, mail: RunningMailServer) -> None:
+    account = next(iter(mail.server.store.accounts.values()))
+    mail.call(lambda: (mail.server.store.delete_folder(account, "Junk"), mail.server.store.create_folder(account, "Bin 7")))
+    page.post("/c/acme/mailboxes/new", typed(mail))
+    box = only_mailbox()
+    verify(box.client_id, [box.id])
+    shown = page.get(f"/c/acme/mailboxes/{box.id}")
+    assert "No folder of junk was found" in shown.words and "No folder of sent mail" not in shown.words
+    choices = [one.get("value") for one in shown.find("select", id="junk_folder").iter("option")]
+    assert choices[0] == "" and "Bin 7" in choices and "INBOX" not in choices
+    page.post(f"/c/acme/mailboxes/{box.id}", {"junk_folder": "Bin 7"})
+    again = page.get(f"/c/acme/mailboxes/{box.id}")
+    assert "No folder of junk was found" not in again.words
+    assert again.find("option", value="Bin 7", selected="selected") is not None or only_mailbox().junk_folder == "Bin 7"
+
+
 def test_a_wrong_password_is_said_in_words_with_what_to_do(page: PageClient, mail: RunningMailServer) -> None:
     page.get("/c/acme/mailboxes/new")
     page.post("/c/acme/mailboxes/new", typed(mail, smtp_password="wrong"))

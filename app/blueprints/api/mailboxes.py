@@ -45,6 +45,8 @@ class MailboxFields(Strict):
     hourly_cap = whole(1, 100_000, allow_none=True)
     min_gap_s = whole(0, 86_400)
     save_to_sent = fields.String(validate=validate.OneOf(SAVE_TO_SENT))
+    sent_folder = text(TEXT_LIMIT, metadata={"description": "its name on the server; empty: found by itself"})
+    junk_folder = text(TEXT_LIMIT, metadata={"description": "its name on the server; empty: found by itself"})
     show_all_mail = Flag()
     restrict_campaigns = Flag()
     own_hours = fields.List(
@@ -109,6 +111,8 @@ class MailboxShown(Shown):
     hourly_cap = fields.Integer(required=True, allow_none=True)
     min_gap_s = fields.Integer(required=True)
     save_to_sent = fields.String(required=True)
+    sent_folder = fields.String(required=True)
+    junk_folder = fields.String(required=True)
     show_all_mail = fields.Boolean(required=True)
     restrict_campaigns = fields.Boolean(required=True)
     own_hours = Worked(lambda mailbox: (mailbox.own_hours or {}).get("windows", []), WindowShown, many=True)

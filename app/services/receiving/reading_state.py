@@ -40,6 +40,8 @@ class Box:
     secret: str | None = field(repr=False)
     read_since: datetime | None = field(compare=False, default=None)
     older_since: datetime | None = None
+    sent_folder: str = ""  # chosen by a person; "": found by itself
+    junk_folder: str = ""
 
     def password(self) -> str:
         """Opened only where a connection is made. Raises CannotOpen."""
@@ -116,7 +118,8 @@ def readable(shards: Sequence[int]) -> list[Box]:
     rows = db.session.execute(
         text(
             "SELECT m.id, m.client_id, s.address, m.imap_host AS host, m.imap_port AS port, m.imap_security AS security,"
-            " m.imap_user AS user, m.provider, m.imap_secret AS secret, m.read_since, m.older_since FROM mailboxes m JOIN senders s ON s.id = m.id"
+            " m.imap_user AS user, m.provider, m.imap_secret AS secret, m.read_since, m.older_since,"
+            " m.sent_folder, m.junk_folder FROM mailboxes m JOIN senders s ON s.id = m.id"
             " JOIN clients c ON c.id = m.client_id AND c.deleted_at IS NULL WHERE s.deleted_at IS NULL"
             " AND s.status IN ('active', 'paused') AND m.imap_secret IS NOT NULL AND mod(m.id, :all) = ANY(:shards) ORDER BY m.id"
         ),

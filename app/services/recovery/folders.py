@@ -10,6 +10,7 @@ from typing import Any
 
 from app.channels.base import EndPoint, PasswordCredential, Security
 from app.channels.imap import Fetched, ImapReader, MailboxSession, Role
+from app.channels.imap_folders import as_chosen
 from app.core.crypto import vault
 from app.domain.headers import parse_date, split_head, unfold
 from app.services.outbox.plain import plain_connection, rows
@@ -19,7 +20,8 @@ CHUNK = 200
 MAX_BYTES = 26_214_400
 
 _BOXES = """
-SELECT m.id, m.client_id, s.address, m.imap_host, m.imap_port, m.imap_security, m.imap_user, m.imap_secret, m.provider
+SELECT m.id, m.client_id, s.address, m.imap_host, m.imap_port, m.imap_security, m.imap_user, m.imap_secret, m.provider,
+  m.sent_folder
 FROM mailboxes m JOIN senders s ON s.id = m.id WHERE s.deleted_at IS NULL AND m.imap_secret IS NOT NULL ORDER BY m.id
 """
 
@@ -57,7 +59,7 @@ async def sent_folder(reader: ImapReader, box: Any, since: datetime) -> AsyncIte
     endpoint = EndPoint(box.imap_host, box.imap_port, Security(box.imap_security), box.imap_user, credential, box.provider)
     session = await reader.open(endpoint)
     try:
-        folder = next((one for one in await session.folders() if one.role is Role.SENT), None)
+        folder = next((one for one in as_chosen(await session.folders(), sent=box.sent_folder) if one.role is Role.SENT), None)
         if folder is None:
             yield None
             return
