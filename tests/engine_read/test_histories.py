@@ -22,13 +22,15 @@ from sandbox.mail.faults import ImapFault
 from sandbox.mail.server import MailConfig, RunningMailServer
 from tests import factories as make
 from tests.engine_read.running import reader_process, until
+from tests.engine_read.test_gmail import ALL
 from tests.services.mails import mail
 from tests.services.test_receiving import OURS, sent_delivery
 
 HISTORIES = int(os.environ.get("EMBERPOST_HISTORIES", "100"))
 AT_A_TIME = 20
 KILLS = 4
-FAULTS = [ImapFault.DROP_MID_FETCH, ImapFault.BYE, ImapFault.LOST_IDLE, ImapFault.REFUSE_LOGIN]
+FAULTS = [ImapFault.DROP_MID_FETCH, ImapFault.BYE, ImapFault.LOST_IDLE, ImapFault.REFUSE_LOGIN, ImapFault.NOT_SHOWN]
+GMAIL_EVERY = 4  # so many of them are at Gmail
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Life:
 
 def born(number: int, server: RunningMailServer) -> Life:
     address = f"box{number}@ourhouse.test"
-    server.add_account(address, "secret")
+    server.add_account(address, "secret", gmail=number % GMAIL_EVERY == 0)
     client = make.make_client()
     mailbox = make.make_mailbox(
         client, email=address, password="secret", imap_port=server.ports.imap, read_since=datetime.now(UTC) - timedelta(minutes=1)
@@ -72,8 +74,10 @@ def one_action(life: Life, server: RunningMailServer, dice: random.Random) -> No
     what = dice.random()
     folder = dice.choice(["INBOX", "INBOX", "INBOX", "Junk"])
     lying = server.messages(life.address, folder)
-    if what < 0.6 or not lying:
+    if what < 0.55 or not lying:
         server.deliver(life.address, life.new_mail(dice), folder)
+    elif what < 0.6:
+        shown_late(life, server, dice, folder)
     elif what < 0.7:
         moved = dice.choice(lying)
         server.deliver(life.address, moved.raw, "Junk" if folder == "INBOX" else "INBOX")
@@ -83,11 +87,21 @@ def one_action(life: Life, server: RunningMailServer, dice: random.Random) -> No
         life.removed.add(message_id_of(gone.raw))
         server.expunge(life.address, [gone.uid], folder)
     elif what < 0.9:
-        server.renumber(life.address, folder, first_uid=dice.choice([1, 1, 1_000]))
+        place = dice.choice([folder, ALL]) if life.number % GMAIL_EVERY == 0 else folder
+        server.renumber(life.address, place, first_uid=dice.choice([1, 1, 1_000]))
     elif what < 0.97:
         server.imap_fault(dice.choice(FAULTS), life.address, times=dice.choice([1, 2]))
     else:
         server.end_imap_sessions(life.address)
+
+
+def shown_late(life: Life, server: RunningMailServer, dice: random.Random, folder: str) -> None:
+    """A mail that is listed only when one behind it was."""
+    place = ALL if life.number % GMAIL_EVERY == 0 else folder
+    server.skip_uids(life.address, 1, place)
+    behind = server.deliver(life.address, life.new_mail(dice), place)
+    time.sleep(0.03)
+    server.show_late(life.address, life.new_mail(dice), behind.uid - 1, place)
 
 
 def message_id_of(raw: bytes) -> str:
@@ -103,8 +117,12 @@ def ingested(life: Life) -> Counter[str]:
     return found
 
 
+def folders_of(life: Life) -> tuple[str, ...]:
+    return ("INBOX", "Junk", ALL) if life.number % GMAIL_EVERY == 0 else ("INBOX", "Junk")
+
+
 def on_server(life: Life, server: RunningMailServer) -> set[str]:
-    return {message_id_of(one.raw) for name in ("INBOX", "Junk") for one in server.messages(life.address, name)}
+    return {message_id_of(one.raw) for name in folders_of(life) for one in server.messages(life.address, name)}
 
 
 def live(lives: list[Life], server: RunningMailServer, settings: Any, dice: random.Random) -> None:
