@@ -1,8 +1,8 @@
 """What the cursor jumped over: a folder's UIDs are set against those known, the newest at every connection, all of them every night.
 
-A server may list a message late (below the cursor by then), or list one and not show it. The UIDs are asked for in pieces, from the
-newest down, as far back as we read; only the dates of unknown ones are fetched, and only the bodies of those that are ours to read.
-Silence deletes nothing: a UID that is known and not listed any more stays as it is.
+A server may list a message late (below the cursor by then), or list one and not show it; that one is asked for in every round. The
+check asks for UIDs in pieces, from the newest down, as far back as we read; only the dates of unknown ones are fetched, and only the
+bodies of those that are ours to read. Silence deletes nothing: a UID that is known and not listed any more stays as it is.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ class Reader(Protocol):
     def older(self, internaldate: datetime | None) -> bool: ...
 
     async def take(self, session: MailboxSession, folder: Folder, uidvalidity: int, uid: int) -> bool: ...
+
+
+async def ask_again(reader: Reader, session: MailboxSession, folder: Folder, uidvalidity: int) -> None:
+    """What was listed and not shown may be an answer: it waits for no night. The folder is selected."""
+    for uid in await reader.ledger.do(reading_state.unshown, folder.id, uidvalidity):
+        await _late(reader, session, folder, uidvalidity, uid)
 
 
 async def look_for_gaps(reader: Reader, session: MailboxSession, folder: Folder, uidvalidity: int) -> bool:

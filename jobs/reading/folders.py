@@ -1,7 +1,7 @@
 """One folder: what is new since the cursor, what the cursor jumped over, and what a renumbering means.
 
 The cursor only moves past a UID whose message is recorded, kept aside, or proved to be gone. An answer without a UID proves
-nothing: it is asked again, five times before the ones behind it and then every night (``checking.py``).
+nothing: it is asked again, five times before the ones behind it and then in every round (``checking.py``).
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class FolderReader:
         folder = await self.ledger.do(reading_state.folder, self.box, self.server_folder.name, self.role)
         if folder.uidvalidity != state.uidvalidity:
             folder = await self._begin(session, folder, state)
+        await checking.ask_again(self, session, folder, state.uidvalidity)
         if folder.check_due or not self.checked:
             self.checked = await checking.look_for_gaps(self, session, folder, state.uidvalidity)
             self.unfinished = not self.checked

@@ -212,6 +212,18 @@ def known_uids(folder_id: int, uidvalidity: int, first: int, last: int) -> dict[
     return {row[0]: row[1] for row in rows}
 
 
+def unshown(folder_id: int, uidvalidity: int) -> list[int]:
+    """UIDs that are listed and were not shown, the newest hundred, ascending."""
+    rows = db.session.execute(
+        text(
+            "SELECT uid FROM seen_uids WHERE folder_state_id = :id AND uidvalidity = :validity AND identity = :unshown"
+            " ORDER BY uid DESC LIMIT 100"
+        ),
+        {"id": folder_id, "validity": uidvalidity, "unshown": UNSHOWN},
+    )
+    return sorted(rows.scalars())
+
+
 def fully_checked(folder_id: int) -> None:
     """Every UID of the folder, back to where we read, was set against what is known."""
     db.session.execute(text("UPDATE folder_states SET full_check_at = clock_timestamp() WHERE id = :id"), {"id": folder_id})
