@@ -102,6 +102,7 @@ def test_a_wrong_password_is_said_in_words_with_what_to_do(page: PageClient, mai
     for path in ("/c/acme/mailboxes/", f"/c/acme/mailboxes/{mailbox.id}"):
         words = page.get(path).words
         assert "Cannot log in" in words and "password is not accepted" in words
+        assert "was found" not in words, "nobody could look for folders"
 
 
 def test_what_does_not_fit_keeps_everything_typed_but_the_password(page: PageClient, mail: RunningMailServer) -> None:
