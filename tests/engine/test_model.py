@@ -52,6 +52,7 @@ def test_three_processes_three_crashes_three_lost_answers_and_two_refusals_break
     assert found.states > 50_000, "the search no longer goes everywhere"
 
 
+@pytest.mark.slow
 def test_a_cap_of_two_is_never_exceeded_by_three_rows():
     assert search(Model(rows=3, cap=2, budget=Budget(crashes=1, lost=0, refusals=1, called_off=0))).problem is None
 

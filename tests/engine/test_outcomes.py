@@ -28,6 +28,7 @@ def used(action: str = "day", kind: str = "sender") -> int:
 BEFORE = (Point.CONNECT, Point.BANNER, Point.EHLO, Point.AUTH, Point.MAIL, Point.RCPT, Point.DATA, Point.GO_AHEAD, Point.BODY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", BEFORE, ids=str)
 @pytest.mark.parametrize("death", [Death.CLOSE, Death.RESET], ids=str)
 def test_a_server_that_dies_before_the_dot_leaves_the_row_in_the_queue_and_it_arrives_once(story, engine, mail, point, death):

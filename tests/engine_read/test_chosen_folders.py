@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from flask import Flask
 from sqlalchemy import text
 
@@ -14,6 +15,7 @@ from tests.engine_read.running import running_engine, until
 from tests.engine_read.test_reading import ADDRESS, enrollment_status, house, reply, scalar, server  # noqa: F401 (fixtures)
 
 
+@pytest.mark.slow
 def test_a_reply_in_the_junk_folder_a_person_chose_stops_the_sequence(
     app: Flask, server: RunningMailServer, house: dict[str, Any]  # noqa: F811
 ) -> None:

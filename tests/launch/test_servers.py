@@ -22,6 +22,8 @@ from launch.errors import LaunchError
 from launch.servers import PORTS, Postgres, Redis, free_port, start_pair, with_fix
 from tests.launch.conftest import ROOT, gone
 
+pytestmark = pytest.mark.slow  # the file takes long together
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to give up being root")
 
 

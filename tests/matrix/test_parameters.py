@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from flask import Flask
 
 from app.blueprints.api.openapi import build
@@ -29,6 +30,7 @@ def unfilled(seen: set[tuple[str, str]], known: list[Case]) -> list[str]:
     return wrong
 
 
+@pytest.mark.slow
 def test_every_number_that_a_page_reads_is_filled_with_ids_or_said_to_be_none(app: Flask, database_url: str) -> None:
     with standing(app, database_url) as matrix, numbers_read(matrix.room.app) as seen:
         known = [case for case in cases(app) if case.operation is None]

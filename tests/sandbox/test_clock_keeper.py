@@ -113,6 +113,7 @@ def test_mail_that_has_just_arrived_holds_the_clock(keeper: ClockKeeper, world: 
         assert keeper.step(connection) is None
 
 
+@pytest.mark.slow
 def test_the_world_process_keeps_the_clock_of_its_ledger_over_a_restart(database_url: str, tmp_path: Path) -> None:
     environment = {**os.environ, "DATABASE_URL": database_url, "EMBERPOST_DATA": str(tmp_path)}
     shown: list[datetime] = []
