@@ -52,7 +52,7 @@ class EndPoint:
     provider: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Envelope:
     """One mail to one recipient. `data` are the final bytes, lines end in CRLF; they are never changed here."""
 
@@ -61,7 +61,7 @@ class Envelope:
     data: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Permit:
     """The ledger's answer directly before the irrevocable act. `granted_at`: seconds on the monotonic clock."""
 
@@ -70,10 +70,18 @@ class Permit:
     reason: str = ""
 
 
-PermitFn = Callable[[], Awaitable[Permit]]
+class Permission(Protocol):
+    """What `Permit` says, whoever says it."""
+
+    granted: bool
+    granted_at: float
+    reason: str
 
 
-@dataclass(frozen=True, slots=True)
+PermitFn = Callable[[], Awaitable[Permission]]
+
+
+@dataclass(slots=True)
 class Receipt:
     """What the provider answered to a mail it took. `provider_message_id` is a Message-ID it assigned, else empty."""
 

@@ -23,7 +23,6 @@ from app.channels.base import (
     OnPhase,
     OutcomeUnknown,
     PermanentFailure,
-    Permit,
     PermitFn,
     Phase,
     Receipt,
@@ -129,18 +128,18 @@ class SmtpSession(SmtpConversation):
                 if not wire.flushed:
                     async with asyncio.timeout(self._timeouts.body):
                         await wire.drain()
-                if wire.unread:
+                if wire.speaks:
                     break
         except TimeoutError:
             raise lost(Phase.BODY, "timeout") from None
         except WireClosed as error:
-            if not wire.unread:
+            if not wire.speaks:
                 raise lost(Phase.BODY, "connection_reset" if error.reset else "connection_closed") from None
         await self._heard_early(Phase.BODY)
 
     async def _heard_early(self, phase: Phase) -> None:
         """A reply before the dot can only be a refusal (too large, shutting down)."""
-        if self._live().unread:
+        if self._live().speaks:
             reply = await self._reply()
             if reply.code // 100 in (4, 5):
                 raise reply_error(reply, self.endpoint)
@@ -151,8 +150,7 @@ class SmtpSession(SmtpConversation):
     async def _may_i(self, permit: PermitFn) -> None:
         self._enter(Phase.PERMIT)
         try:
-            async with asyncio.timeout(self._timeouts.permit):
-                answer: Permit = await permit()
+            answer = await self._live().within(self._timeouts.permit, permit())
         except TimeoutError:
             raise TemporaryFailure("permit_timeout", phase=Phase.PERMIT, concerns=Concern.NETWORK) from None
         if not answer.granted:

@@ -57,7 +57,7 @@ class SmtpTimeouts:
             raise ValueError("the answer to the dot is waited for at least 600 s")
 
     def of(self, phase: Phase) -> float:
-        return float(getattr(self, phase.value))
+        return float(getattr(self, phase))
 
 
 def _nothing(_phase: Phase) -> None:
@@ -94,7 +94,7 @@ class SmtpConversation:
     @property
     def usable(self) -> bool:
         """Whether another mail may be tried on this connection."""
-        return self._wire is not None and not self._wire.closed and not self._wire.unread
+        return self._wire is not None and not self._wire.closed and not self._wire.speaks
 
     # -- opening -------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import itemgetter
 
 from app.channels.wire import LineTooLong, Wire, WireClosed
 from app.domain.smtp_reply import Phase, Reply, enhanced_code
@@ -36,7 +37,9 @@ def readable(raw: bytes) -> str:
 
 async def read_reply(wire: Wire, phase: Phase, provider: str = "") -> Reply:
     """One whole reply, also multi-line, in pieces, or far too long (its tail is dropped). Raises BadReply."""
-    line = await _line(wire, "")
+    line = wire.line_here() if wire.speaks else None
+    if line is None:
+        line = await _line(wire, "")
     if line[3:4] != b"-":
         reply = _single(phase, line, provider) if len(line) <= _SHORT else _single.__wrapped__(phase, line, provider)
         if reply is None:
@@ -117,20 +120,26 @@ class BareLineEnd(ValueError):
     """The bytes hold CR or LF alone: some servers read that as a line end, and a mail could be smuggled in."""
 
 
+_FIRST = itemgetter(slice(0, 1))
+
+
 def stuffed(data: bytes) -> bytes:
     """The body as it goes over the wire: leading dots doubled, CRLF at its end. Raises BareLineEnd."""
-    ends = data.count(b"\r\n")
-    if data.count(b"\n") != ends or data.count(b"\r") != ends:
-        raise BareLineEnd("bare CR or LF in message bytes")
     if not data.endswith(b"\r\n"):
         data += b"\r\n"
-    doubled = data.replace(b"\r\n.", b"\r\n..")
-    return b"." + doubled if doubled.startswith(b".") else doubled
+    lines = data.splitlines()  # at CR LF, CR and LF: were one of them bare, the lines and two bytes for each would be too many
+    if sum(map(len, lines)) + 2 * len(lines) != len(data):
+        raise BareLineEnd("bare CR or LF in message bytes")
+    if b"." in map(_FIRST, lines):
+        data = data.replace(b"\r\n.", b"\r\n..")
+        return b"." + data if data.startswith(b".") else data
+    return data
 
 
 _ADDRESS = re.compile(r"[^\s<>\x00-\x20\x7f]+@[^\s<>\x00-\x20\x7f]+")
 
 
+@lru_cache(maxsize=4_096)
 def path(address: str) -> str:
     """`<address>` for MAIL and RCPT; empty is the null sender. Raises ValueError for what could end the line."""
     if address and (len(address) > 254 or not _ADDRESS.fullmatch(address) or not address.isprintable()):

@@ -1,7 +1,7 @@
 """One TCP or TLS connection, read by lines and by counted bytes: SMTP and IMAP both stand on it.
 
 A protocol class instead of streams, because three things must be exact: what was handed to the kernel (`drain` waits
-until nothing of ours is left in a buffer), what has arrived unasked (`unread`), and the upgrade to TLS with nothing
+until nothing of ours is left in a buffer), what has arrived unasked (`speaks`), and the upgrade to TLS with nothing
 read in clear left over. Implicit TLS is the same upgrade directly after connecting, so there is one TLS path.
 """
 
@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from app.channels.base import Resolver
 from app.core.net import AllowedTargets, Purpose, TargetRefused, VettedAddress, vet
@@ -21,6 +22,8 @@ from app.core.net import AllowedTargets, Purpose, TargetRefused, VettedAddress, 
 READ_AHEAD = 1_048_576
 #: How long sent bytes may stay unacknowledged before the kernel gives the connection up (milliseconds).
 UNACKNOWLEDGED_MS = 120_000
+
+Answer = TypeVar("Answer")
 
 
 class WireClosed(Exception):
@@ -60,8 +63,11 @@ class Wire(asyncio.Protocol):
         self._scanned = 0
         self._closed: WireClosed | None = None
         self._reader: asyncio.Future[None] | None = None
+        self._patience: float | None = None
         self._patience_ends: float | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._guarded: asyncio.Task[Any] | None = None
+        self._out_of_time = False
         self._writable = asyncio.Event()
         self._writable.set()
         self._paused_reading = False
@@ -102,7 +108,7 @@ class Wire(asyncio.Protocol):
     def _close_with(self, closed: WireClosed) -> None:
         if self._closed is None:
             self._closed = closed
-        if self._alarm is not None:
+        if self._alarm is not None and self._guarded is None:
             self._alarm.cancel()
             self._alarm = None
         self._writable.set()
@@ -117,35 +123,60 @@ class Wire(asyncio.Protocol):
         return self._closed is not None or self._transport is None or self._transport.is_closing()
 
     @property
-    def unread(self) -> bytes:
-        """What has arrived and was not read yet."""
-        return bytes(self._unread)
+    def speaks(self) -> bool:
+        """Whether something has arrived that was not read yet."""
+        return bool(self._unread)
 
     def patient(self, seconds: float | None) -> None:
         """From now on reads wait that long in all (then TimeoutError), until this is said anew; None: without a limit.
 
         A timer per wait costs more than the reading: one per connection stands, and looks when it rings whether it is time.
         """
-        if seconds is None:
-            self._patience_ends = None
+        self._patience, self._patience_ends = seconds, None
+
+    def _set_alarm(self) -> None:
+        """Patience begins to run out with the first wait."""
+        if self._patience is None:
             return
         loop = asyncio.get_running_loop()
-        ends = self._patience_ends = loop.time() + seconds
-        if self._closed is not None or (self._alarm is not None and self._alarm.when() <= ends):
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = loop.call_at(ends, self._rung)
+        if self._patience_ends is None:
+            self._patience_ends = loop.time() + self._patience
+        if self._alarm is None or self._alarm.when() > self._patience_ends:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = loop.call_at(self._patience_ends, self._rung)
 
     def _rung(self) -> None:
         self._alarm = None
-        if self._patience_ends is None or self._reader is None or self._reader.done():
-            return  # nobody waits; the next who does sets it again
+        waits = self._guarded is not None or (self._reader is not None and not self._reader.done())
+        if not waits or self._patience_ends is None:
+            return  # the next who waits sets it again
         loop = asyncio.get_running_loop()
         if loop.time() < self._patience_ends:
             self._alarm = loop.call_at(self._patience_ends, self._rung)
-        else:
+        elif self._guarded is not None:
+            self._out_of_time = True
+            self._guarded.cancel()
+        elif self._reader is not None:
             self._reader.set_exception(TimeoutError())
+
+    async def within(self, seconds: float, answer: Awaitable[Answer]) -> Answer:
+        """What somebody else answers, TimeoutError after so many seconds: ``asyncio.timeout`` with the connection's standing timer."""
+        task = self._guarded = asyncio.current_task()
+        assert task is not None
+        before = task.cancelling()
+        self._out_of_time = False
+        self.patient(seconds)
+        self._set_alarm()
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if self._out_of_time and task.uncancel() <= before:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._guarded = None
+            self.patient(None)
 
     async def _more(self) -> None:
         if self._closed is not None:
@@ -153,6 +184,7 @@ class Wire(asyncio.Protocol):
         if self._paused_reading and self._transport is not None:
             self._paused_reading = False
             self._transport.resume_reading()
+        self._set_alarm()
         self._reader = asyncio.get_running_loop().create_future()
         try:
             await self._reader
@@ -161,17 +193,22 @@ class Wire(asyncio.Protocol):
 
     async def read_line(self, limit: int = 65_536) -> bytes:
         """The next line without its end (CRLF or LF). More than `limit` bytes without an end raise LineTooLong."""
-        while True:
-            end = self._unread.find(b"\n", self._scanned)
-            if end >= 0:
-                line = bytes(self._unread[:end])
-                del self._unread[: end + 1]
-                self._scanned = 0
-                return line[:-1] if line.endswith(b"\r") else line
-            self._scanned = len(self._unread)
+        while (line := self.line_here()) is None:
             if self._scanned > limit:
                 raise LineTooLong(bytes(self._unread[:200]))
             await self._more()
+        return line
+
+    def line_here(self) -> bytes | None:
+        """`read_line` of what has arrived already; None while the line has no end."""
+        end = self._unread.find(b"\n", self._scanned)
+        if end < 0:
+            self._scanned = len(self._unread)
+            return None
+        line = bytes(self._unread[:end])
+        del self._unread[: end + 1]
+        self._scanned = 0
+        return line[:-1] if line.endswith(b"\r") else line
 
     async def read_exactly(self, count: int) -> bytes:
         """The next `count` bytes."""

@@ -51,6 +51,11 @@ def arm(specification: str) -> None:
         _traps[Name(name)] = _Trap(int(count or 1), action or "kill")
 
 
+def armed() -> bool:
+    """Whether any trap is set in this process."""
+    return bool(_traps)
+
+
 def point(name: Name) -> None:
     """This place is being passed. Costs one dictionary look-up of an empty dictionary unless a test armed it."""
     if not _traps:

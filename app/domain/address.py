@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 
 import idna
 from email_validator import EmailNotValidError, validate_email
 from publicsuffixlist import PublicSuffixList
+
+from app.domain.words import Word
 
 #: RFC 2606 names that lead nowhere; a rehearsal or a test network may use the first two.
 ALLOWABLE_RESERVED = ("test", "example")
@@ -29,7 +30,7 @@ class AddressError(ValueError):
     """The text is no address we could write to; `str(error)` is a sentence for a person."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Address:
     """An accepted address. `email` is what we write to, `key` what we compare, `domain` is ASCII."""
 
@@ -38,7 +39,7 @@ class Address:
     domain: str
 
 
-class RecipientProvider(StrEnum):
+class RecipientProvider(Word):
     """Whose consumer servers receive it: they count what a domain sends them."""
 
     GMAIL = "gmail"

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from binascii import b2a_qp
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import count
 
 from app.domain import mail_headers as fields
 from app.domain.mail_headers import HeaderError
 from app.domain.plain_text import text_of_html
+from app.domain.wire_lines import Text, encoded, plain_of, shared, with_end
 
 __all__ = ["Attachment", "HeaderError", "Mail", "compose", "new_message_id"]
 
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_ASCII_CONTROLS = bytes(code for code in range(128) if _CONTROLS.match(chr(code)))
-_LONGEST_LINE = 900
 _TOKEN = re.compile(r"[A-Za-z0-9._-]{6,64}")
 _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
 _TYPE = re.compile(r"(?!multipart/|message/)[a-z]{1,30}/[a-z0-9.+-]{1,100}")
@@ -39,7 +37,7 @@ class Attachment:
     content_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Mail:
     """Everything the bytes depend on.
 
@@ -53,8 +51,8 @@ class Mail:
     subject: str
     date: datetime
     message_id: str
-    text: str = ""
-    html: str = ""
+    text: Text = ""
+    html: Text = ""
     from_name: str = ""
     to_name: str = ""
     cc: tuple[tuple[str, str], ...] = ()
@@ -78,17 +76,18 @@ def new_message_id(domain: str, token: str) -> str:
 def compose(mail: Mail) -> bytes:
     """The bytes to hand to the server, without dot-stuffing. Raises `HeaderError` for a value no header may carry."""
     kind, body = _body(mail)
-    pieces = [*_fields(mail), *kind]
+    pieces = _fields(mail)
+    pieces += kind
     head = "".join(pieces).encode("ascii")
-    fields.check_head(head, [piece.partition(":")[0] for piece in pieces])
-    return head + b"\r\n" + body
+    fields.check_head(head, len(pieces))
+    return b"%b\r\n%b" % (head, body)
 
 
 def _fields(mail: Mail) -> list[str]:
     """The header fields in their order, each with its line end."""
     pieces = [
         f"Date: {_date(mail.date.isoformat(timespec='seconds'))}\r\n",
-        fields.addresses("From", [(mail.from_email, mail.from_name)]),
+        _from(mail.from_email, mail.from_name),
         fields.addresses("To", [(mail.to_email, mail.to_name)]),
     ]
     if mail.cc:
@@ -102,7 +101,7 @@ def _fields(mail: Mail) -> list[str]:
     if mail.references:
         pieces.append(fields.message_ids("References", mail.references))
     if mail.list_id:
-        pieces.append(fields.list_id(mail.list_id))
+        pieces.append(_list_id(mail.list_id))
     if mail.unsubscribe:
         pieces.append(fields.urls("List-Unsubscribe", mail.unsubscribe))
         if mail.one_click and any(link.startswith("https://") for link in mail.unsubscribe):
@@ -110,7 +109,16 @@ def _fields(mail: Mail) -> list[str]:
     if mail.auto_submitted:
         pieces.append(fields.unstructured("Auto-Submitted", mail.auto_submitted))
     pieces.append("MIME-Version: 1.0\r\n")
-    return [piece for piece in pieces if piece]
+    return [piece for piece in pieces if piece] if "" in pieces else pieces
+
+
+# What all messages of a sender, or of a campaign, share.
+@lru_cache(maxsize=4_096)
+def _from(email: str, name: str) -> str:
+    return fields.addresses("From", [(email, name)])
+
+
+_list_id = lru_cache(maxsize=4_096)(fields.list_id)
 
 
 @lru_cache(maxsize=256)
@@ -124,37 +132,27 @@ _Part = tuple[list[str], bytes]
 
 def _body(mail: Mail) -> _Part:
     """(content fields, bytes) of the whole body."""
-    part = _text_part("plain", mail.text or text_of_html(mail.html))
+    part = _text_part("plain", mail.text or text_of_html(plain_of(mail.html)))
     if mail.html:
-        document = mail.html if "<html" in mail.html[:2000].lower() else _document(mail.html)
-        part = _multipart("alternative", [part, _text_part("html", document)], mail.message_id)
+        part = _multipart("alternative", [part, _text_part("html", _document(mail.html))], mail.message_id)
     if mail.attachments:
         part = _multipart("mixed", [part, *map(_attachment, mail.attachments)], mail.message_id)
     return part
 
 
-def _document(fragment: str) -> str:
-    return f"<!doctype html>\n<html><body>\n{fragment}\n</body></html>\n"
+_BEFORE, _AFTER = "<!doctype html>\n<html><body>\n", "\n</body></html>\n"
 
 
-def _text_part(subtype: str, text: str) -> _Part:
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if text.isascii():
-        raw = text.encode("ascii").translate(None, _ASCII_CONTROLS)  # a third of what asking each character costs
-    else:
-        raw = (text if text.replace("\n", "").isprintable() else _CONTROLS.sub("", text)).encode("utf-8")
-    if not raw.endswith(b"\n"):
-        raw += b"\n"
-    content_type = f"Content-Type: text/{subtype}; charset=utf-8\r\n"
-    if raw.isascii() and max(map(len, raw.split(b"\n"))) <= _LONGEST_LINE and b"From " not in raw and b" \n" not in raw:
-        encoding, body = "7bit", raw
-    else:
-        encoding = "quoted-printable"
-        body = b2a_qp(raw, istext=True)
-        if b"From " in body:  # some servers still rewrite lines that begin so
-            body = re.sub(rb"(?m)^From ", b"=46rom ", body)
-    return [content_type, f"Content-Transfer-Encoding: {encoding}\r\n"], body.replace(b"\n", b"\r\n")
+def _document(fragment: Text) -> Text:
+    """HTML as a whole document, which most of what people write is not."""
+    if "<html" in plain_of(fragment)[:2000].lower():
+        return fragment
+    return [shared(_BEFORE), *with_end(fragment, _AFTER)]
+
+
+def _text_part(subtype: str, text: Text) -> _Part:
+    encoding, body = encoded(text)
+    return [f"Content-Type: text/{subtype}; charset=utf-8\r\n", f"Content-Transfer-Encoding: {encoding}\r\n"], body
 
 
 def _attachment(entry: Attachment) -> _Part:
@@ -176,18 +174,20 @@ def _attachment(entry: Attachment) -> _Part:
 
 
 def _multipart(subtype: str, parts: list[_Part], seed: str) -> _Part:
-    bodies = ["".join(head).encode("ascii") + b"\r\n" + body for head, body in parts]
-    boundary = _boundary(subtype, seed, bodies)
+    boundary = _boundary(subtype, seed, [body for _, body in parts])
     line = b"--" + boundary.encode("ascii")
-    joined = b"".join(line + b"\r\n" + body for body in bodies) + line + b"--\r\n"
-    return [f'Content-Type: multipart/{subtype};\r\n boundary="{boundary}"\r\n'], joined
+    written: list[bytes] = []
+    for head, body in parts:
+        written += (line, b"\r\n", "".join(head).encode("ascii"), b"\r\n", body)
+    written += (line, b"--\r\n")
+    return [f'Content-Type: multipart/{subtype};\r\n boundary="{boundary}"\r\n'], b"".join(written)
 
 
 def _boundary(subtype: str, seed: str, bodies: list[bytes]) -> str:
-    attempt = 0
-    while True:
-        digest = blake2b(f"{subtype}{attempt}{seed}".encode(), digest_size=12).hexdigest()
-        boundary = f"=_{digest}"
-        if not any(boundary.encode("ascii") in body for body in bodies):
+    """A line that stands in none of the bodies; nobody can foresee it, and it is looked for all the same."""
+    for attempt in count():
+        boundary = "=_" + blake2b(f"{subtype}{attempt}{seed}".encode(), digest_size=12).hexdigest()
+        mark = boundary.encode("ascii")
+        if not [body for body in bodies if mark in body]:
             return boundary
-        attempt += 1
+    raise AssertionError("attempts do not end")

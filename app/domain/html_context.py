@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
+
+from app.domain.words import Word
 
 _RAW = re.compile(r"<(script|style)\b", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"([^\s\"'<>/=]+)\s*=\s*$")
@@ -11,7 +12,7 @@ _TAG_MARK = re.compile(r"[\"'>]")
 _URL_ATTRIBUTES = frozenset({"href", "src", "action", "background", "cite", "formaction", "poster"})
 
 
-class Context(StrEnum):
+class Context(Word):
     PLAIN = "plain"  # not HTML at all
     TEXT = "text"  # between tags
     ATTRIBUTE = "attribute"  # inside a quoted attribute

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from enum import StrEnum
+from typing import NamedTuple
 
 from app.domain.address import RecipientProvider, registrable_domain
 from app.domain.kind_rules import KIND_RULES
 from app.domain.reasons import Reason
 from app.domain.statuses import DeliveryKind
+from app.domain.words import Word
 from app.domain.working_time import day_start, local_date, next_day_start
 
 #: A domain that once sends 5,000 a day to personal Gmail is a bulk sender for ever; we stop a hundred short of it.
 GMAIL_DAY_GATE = 4_900
 
 
-class Scope(StrEnum):
+class Scope(Word):
     INSTANCE = "instance"
     CLIENT = "client"
     CAMPAIGN = "campaign"
@@ -28,7 +29,7 @@ class Scope(StrEnum):
     DOMAIN = "domain"
 
 
-class Action(StrEnum):
+class Action(Word):
     """What is counted, by the window it is counted in; new leads are counted by the day."""
 
     MINUTE = "minute"
@@ -37,8 +38,7 @@ class Action(StrEnum):
     NEW_LEADS = "new_leads"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class CounterKey:
+class CounterKey(NamedTuple):
     """One row of `usage_counters`; the order of these keys is the order in which they are locked."""
 
     scope_kind: str

@@ -6,6 +6,7 @@ Values are data: nothing in them is ever read as template, tag, header or markup
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ from app.domain.spintax import choose
 from app.domain.template_syntax import (
     Alternatives,
     Condition,
+    Node,
     Nodes,
     Parser,
     TemplateError,
@@ -24,6 +26,7 @@ from app.domain.template_syntax import (
     Value,
     variable_name,
 )
+from app.domain.wire_lines import Lines, plain_of, shared
 
 __all__ = [
     "KNOWN_VARIABLES",
@@ -33,6 +36,8 @@ __all__ = [
     "TemplateError",
     "Variable",
     "compile_template",
+    "fill",
+    "one_line",
     "render",
     "variable_name",
 ]
@@ -41,6 +46,8 @@ Kind = Literal["subject", "text", "html"]
 
 MAX_OUTPUT = 256 * 1024
 MAX_SUBJECT = 2_000
+#: Whole lines without a value are kept apart from so many characters on: their bytes are worked out once, not for each message.
+_WORTH_KEEPING = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +91,26 @@ class OutputTooLarge(ValueError):
         super().__init__(f"With its values the message is longer than {MAX_OUTPUT // 1024} kB.")
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Literals and values only: `pattern` has a `%s` for each of the places; beside each value stands how it is escaped."""
+
+    pattern: str
+    places: tuple[tuple[Value, Callable[[str], str] | None], ...]
+
+
 @dataclass(frozen=True)
 class Template:
     """A compiled source: immutable, shareable between threads.
 
-    `variables`: every name it mentions. `required`: those without which some lead could not be written to (no fallback,
-    not only inside their own condition).
+    `regions`: the nodes again, as `fill` reads them. `variables`: every name it mentions. `required`: those without which some lead
+    could not be written to (no fallback, not only inside their own condition).
     """
 
     source: str
     kind: Kind
     nodes: Nodes
+    regions: tuple[Lines | Form | Nodes, ...]
     variables: tuple[str, ...]
     required: tuple[str, ...]
 
@@ -105,7 +121,34 @@ def compile_template(source: str, kind: Kind) -> Template:
     nodes = Parser(source, kind == "html").parse()
     mentioned = list(dict.fromkeys(name for name, _ in _mentions(nodes, frozenset())))
     required = list(dict.fromkeys(name for name, needed in _mentions(nodes, frozenset()) if needed))
-    return Template(source, kind, nodes, tuple(mentioned), tuple(required))
+    return Template(source, kind, nodes, tuple(_regions(nodes)), tuple(mentioned), tuple(required))
+
+
+def _regions(nodes: Nodes) -> Iterator[Lines | Form | Nodes]:
+    """The nodes in order; long runs of whole lines stand alone, and nothing else begins or ends inside a line."""
+    mixed: list[Node] = []
+    for node in nodes:
+        first = last = 0
+        if isinstance(node, str):
+            first = node.find("\n") + 1 if mixed else 0
+            last = node.rfind("\n") + 1
+        if not isinstance(node, str) or last - first < _WORTH_KEEPING or (mixed and not first):
+            mixed.append(node)
+            continue
+        if mixed:
+            yield _form((*mixed, node[:first]))
+        yield shared(node[first:last])
+        mixed = [node[last:]] if node[last:] else []
+    if mixed:
+        yield _form(tuple(mixed))
+
+
+def _form(nodes: Nodes) -> Form | Nodes:
+    """Most regions have no choice in them, and are filled in at once."""
+    if not all(isinstance(node, str | Value) for node in nodes):
+        return nodes
+    pattern = "".join(node.replace("%", "%%") if isinstance(node, str) else "%s" for node in nodes)
+    return Form(pattern, tuple((node, _ESCAPES.get(node.context, _markup)) for node in nodes if isinstance(node, Value)))
 
 
 def _mentions(nodes: Nodes, present: frozenset[str]) -> Iterator[tuple[str, bool]]:
@@ -131,46 +174,83 @@ def render(template: Template, values: Mapping[str, str | None], seed: int) -> s
 
     Raises `MissingVariable` with all missing names, or `OutputTooLarge`.
     """
-    run = _Run(values, seed, template.kind)
-    run.nodes(template.nodes)
+    text = plain_of(fill(template, values, seed))
+    return one_line(text) if template.kind == "subject" else text
+
+
+def one_line(text: str) -> str:
+    """As a subject: white space of every kind is one space, and no more than `MAX_SUBJECT` characters."""
+    return " ".join(text.split())[:MAX_SUBJECT]
+
+
+def fill(template: Template, values: Mapping[str, str | None], seed: int, ready: dict[str, str] | None = None) -> list[str | Lines]:
+    """`render` for a text or HTML, in pieces: what all messages have in common comes with its bytes.
+
+    `ready` is kept by whoever fills in several templates with the same values: what each value is, is found out once.
+    """
+    run = _Run(values, seed, template.kind, {} if ready is None else ready)
+    pieces: list[str | Lines] = []
+    length = 0
+    for region in template.regions:
+        if type(region) is Lines:
+            length += len(region.text)
+            pieces.append(region)
+        else:
+            piece = run.form(region) if type(region) is Form else run.text_of(region)  # type: ignore[arg-type]
+            length += len(piece)
+            pieces.append(piece)
     if run.missing:
         raise MissingVariable(tuple(dict.fromkeys(run.missing)))
-    text = "".join(run.out)
-    if template.kind == "subject":
-        return " ".join(text.split())[:MAX_SUBJECT]
-    if len(text) > MAX_OUTPUT // 4 and len(text.encode("utf-8", "replace")) > MAX_OUTPUT:
+    if length > MAX_OUTPUT // 4 and len(plain_of(pieces).encode("utf-8", "replace")) > MAX_OUTPUT:
         raise OutputTooLarge
-    return text
+    return pieces
 
 
 class _Run:
     """One rendering."""
 
-    __slots__ = ("kind", "missing", "out", "seed", "size", "values")
+    __slots__ = ("kind", "missing", "ready", "seed", "size", "values")
 
-    def __init__(self, values: Mapping[str, str | None], seed: int, kind: Kind) -> None:
+    def __init__(self, values: Mapping[str, str | None], seed: int, kind: Kind, ready: dict[str, str]) -> None:
         self.values = values
         self.seed = seed
         self.kind = kind
-        self.out: list[str] = []
+        self.ready = ready
         self.missing: list[str] = []
         self.size = 0
 
-    def nodes(self, nodes: Nodes) -> None:
+    def form(self, form: Form) -> str:
+        words: list[str] = []
+        ready = self.ready.get
+        for node, escape in form.places:
+            word = ready(node.name)
+            if not word or node.filters:
+                word = self.value(node)
+            elif escape is not None:
+                word = escape(word)
+            words.append(word)
+        return form.pattern % tuple(words)
+
+    def text_of(self, nodes: Nodes) -> str:
+        out: list[str] = []
+        self._nodes(nodes, out)
+        return "".join(out)
+
+    def _nodes(self, nodes: Nodes, out: list[str]) -> None:
         for node in nodes:
             if isinstance(node, str):
-                self.out.append(node)  # as long as its source at most: what values add is counted
+                out.append(node)  # as long as its source at most: what values add is counted
             elif isinstance(node, Value):
-                self._value(node)
+                out.append(self.value(node))
             elif isinstance(node, Alternatives):
-                self.nodes(node.options[choose(self.seed, node.place, len(node.options))])
+                self._nodes(node.options[choose(self.seed, node.place, len(node.options))], out)
             else:
-                self._condition(node)
+                self._condition(node, out)
 
-    def _condition(self, node: Condition) -> None:
+    def _condition(self, node: Condition, out: list[str]) -> None:
         for test, branch in node.branches:
             if test is None or self._holds(test):
-                self.nodes(branch)
+                self._nodes(branch, out)
                 return
 
     def _holds(self, test: Test) -> bool:
@@ -178,24 +258,32 @@ class _Run:
         holds = bool(value) if test.equals is None else value == test.equals
         return holds != test.negated
 
-    def _value(self, node: Value) -> None:
-        value = self.values.get(node.name) or ""
+    def _cleaned(self, name: str) -> str:
+        value = self.values.get(name) or ""
         if not value.isprintable():
-            value = _clean(value, keep_lines=self.kind != "subject")
-        value = value.strip()
+            return _clean(value, keep_lines=self.kind != "subject").strip()
+        self.ready[name] = value = value.strip()
+        return value
+
+    def value(self, node: Value) -> str:
+        """The words of one place; a missing one is remembered, and an empty string."""
+        value = self.ready.get(node.name)
+        if value is None:
+            value = self._cleaned(node.name)
         if not value:
             if node.fallback is None:
                 self.missing.append(node.name)
-                return
+                return ""
             value = node.fallback
         for name in node.filters:
             value = _FILTERED[name](value)
-        if node.context is not Context.PLAIN:
-            value = _escaped(value, node.context)
+        escape = _ESCAPES.get(node.context, _markup)
+        if escape is not None:
+            value = escape(value)
         self.size += len(value)
         if self.size > MAX_OUTPUT:
             raise OutputTooLarge
-        self.out.append(value)
+        return value
 
 
 def _clean(value: str, keep_lines: bool) -> str:
@@ -222,15 +310,35 @@ _FILTERED: Mapping[str, Callable[[str], str]] = {
     "first_word": lambda value: value.split()[0] if value.split() else value,
 }
 
+_MARKUP = re.compile("[&<>\"']")
+_RESERVED = re.compile(r"[^A-Za-z0-9_.~-]")
 _SAFE_STARTS = ("https://", "http://", "mailto:", "tel:")
 
 
-def _escaped(value: str, context: Context) -> str:
-    if context is Context.URL_PART:
-        return quote(value, safe="")
-    if context is Context.URL_START and not value.lower().startswith(_SAFE_STARTS):
+def _markup(value: str) -> str:
+    return html.escape(value, quote=True) if _MARKUP.search(value) else value
+
+
+def _url_part(value: str) -> str:
+    return _RESERVED.sub(_percent, value) if value.isascii() else quote(value, safe="")
+
+
+def _url_start(value: str) -> str:
+    if not value.lower().startswith(_SAFE_STARTS):
         # "www.acme.com" is a link people mean; "javascript:…" is not.
         value = "#" if ":" in value.partition("/")[0] else f"https://{value}"
-    if context is Context.COMMENT:
-        return quote(value, safe=" ")
-    return html.escape(value, quote=True)
+    return _markup(value)
+
+
+def _comment(value: str) -> str:
+    return quote(value, safe=" ")
+
+
+#: How a value is written where it stands; everywhere else in HTML as `_markup`.
+_ESCAPES: Mapping[Context, Callable[[str], str] | None] = {
+    Context.PLAIN: None, Context.URL_PART: _url_part, Context.URL_START: _url_start, Context.COMMENT: _comment,
+}  # fmt: skip
+
+
+def _percent(match: re.Match[str]) -> str:
+    return f"%{ord(match[0]):02X}"

@@ -6,10 +6,11 @@ Codes are stored, counted and shown; the sentence is what a person reads. A code
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+
+from app.domain.words import Word
 
 
-class Reason(StrEnum):
+class Reason(Word):
     DRAFT = "draft"
     FINISHED = "finished"
     CAMPAIGN_PAUSED = "campaign_paused"

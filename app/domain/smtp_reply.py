@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.words import Word
 
-class Phase(StrEnum):
+
+class Phase(Word):
     """How far one attempt came. Everything before `dot` is reversible; from `dot` until the reply nobody can know."""
 
     CONNECT = "connect"
@@ -23,6 +25,7 @@ class Phase(StrEnum):
     DOT = "dot"
     REPLY = "reply"
     DONE = "done"
+
 
 
 class Concern(StrEnum):

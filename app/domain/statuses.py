@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from app.domain.words import Word
+
 
 class DeliveryStatus(StrEnum):
     QUEUED = "queued"
@@ -18,7 +20,7 @@ class DeliveryStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-class DeliveryKind(StrEnum):
+class DeliveryKind(Word):
     CAMPAIGN_STEP = "campaign_step"
     WARMUP = "warmup"
     REPLY = "reply"

@@ -69,7 +69,7 @@ def settle_in(connection: LedgerConnection) -> None:
         connection.execute("SET default_toast_compression = lz4")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claimed:
     """A leased row and, where its bytes are not frozen yet, what they are made from."""
 
@@ -157,10 +157,9 @@ class Ledger:
         """Freeze the bytes; False when the row is no longer ours. Asked at once, also when it is awaited later."""
         return self._ask("store", item)
 
-    async def permit(self, asked: Asked) -> Answer:
+    def permit(self, asked: Asked) -> asyncio.Future[Answer]:
         """May this row be sent now? A permit nobody waits for any more is not given."""
-        answer: Answer = await self._ask("permit", asked)
-        return answer
+        return self._ask("permit", asked)
 
     def record(self, outcome: Outcome) -> asyncio.Future[None]:
         """Done when the outcome is durable. Asked at once, also when it is awaited later."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,14 +19,13 @@ from app.channels.base import (
     Envelope,
     NotPermitted,
     PasswordCredential,
-    Permit,
     Phase,
     Security,
     TemporaryFailure,
 )
 from app.core import clock
 from app.core.crypto import CannotOpen, vault
-from app.core.failpoints import Name, point
+from app.core.failpoints import Name, armed, point
 from app.domain.reasons import Reason
 from app.domain.smtp_reply import Concern
 from app.services.outbox.claiming import Bytes
@@ -75,8 +75,7 @@ _FAILPOINTS = {Phase.PERMIT: Name.BODY_WRITTEN, Phase.DOT: Name.BEFORE_DOT, Phas
 
 
 def _passing(phase: Phase) -> None:
-    name = _FAILPOINTS.get(phase)
-    if name is not None:
+    if armed() and (name := _FAILPOINTS.get(phase)) is not None:
         point(name)
 
 
@@ -162,12 +161,11 @@ class Visit:
         return _Written(result.mime, result.words, stored)
 
     async def _send(self, row: Any, mime: bytes, words: Words | None) -> None:
-        answer: list[Answer] = []
+        asked: list[Asked] = []
 
-        async def permit() -> Permit:
-            said = await self.desk.ledger.permit(Asked(row.id, row.epoch))
-            answer.append(said)
-            return Permit(said.granted, said.granted_at, said.reason)
+        def permit() -> Awaitable[Answer]:
+            asked.append(Asked(row.id, row.epoch))
+            return self.desk.ledger.permit(asked[0])
 
         try:
             session = await self._open(row)
@@ -179,7 +177,7 @@ class Visit:
             outcome = Outcome(row.id, row.epoch, What.RETURNED) if refusal.reason == LEDGER_AWAY else None
             await self._record(row, outcome)
         except ChannelError as error:
-            if self.kept and not answer and error.reversible and error.code in (0, 421):
+            if self.kept and not asked and error.reversible and error.code in (0, 421):
                 # It lay idle and its server has left meanwhile: no permit was asked for, so a fresh session begins anew.
                 self.session, self.kept = None, False
                 await self._send(row, mime, words)

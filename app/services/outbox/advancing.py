@@ -59,7 +59,7 @@ FROM moved WHERE active AND status = 'finished'
 _ACTIVE = ("waiting", "in_flight", "held", "paused", "needs_attention")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StepLeft:
     """A campaign step that left: ``sent_at`` is product time. ``conversation_id``: the one it began."""
 

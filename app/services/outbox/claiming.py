@@ -193,7 +193,7 @@ SELECT id, epoch FROM stored
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bytes:
     """The final bytes of one row, under the lease of ``epoch``."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
+from app.domain.words import Word
 from app.services.outbox.threads import Words
 
 
-class What(StrEnum):
+class What(Word):
     """The kinds of outcome."""
 
     ACCEPTED = "accepted"  # 2xx to the dot
@@ -20,7 +20,7 @@ class What(StrEnum):
     UNWRITABLE = "unwritable"  # cannot be rendered: a value is missing, the address is unusable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """One attempt's end. ``wait_s`` (product seconds) is what the server asked for, or how long the sender rests."""
 

@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.core.db import HOT_LOCK
 from app.core.failpoints import Name, point
@@ -147,15 +147,14 @@ SELECT id FROM back
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """One question: may this row, under this epoch, be sent now?"""
 
     delivery_id: int
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """``granted_at`` is read on the monotonic clock before the transaction began, so it is never too young."""
 

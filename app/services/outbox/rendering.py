@@ -14,13 +14,13 @@ from zoneinfo import ZoneInfo
 from app.domain.address import AddressError, parse_address
 from app.domain.compose import Attachment, HeaderError, Mail, compose, new_message_id
 from app.domain.html_text import html_to_text
-from app.domain.personalisation import MissingVariable, OutputTooLarge, TemplateError, compile_template
-from app.domain.personalisation import render as fill_in
+from app.domain.personalisation import MissingVariable, OutputTooLarge, TemplateError, compile_template, fill, one_line
 from app.domain.reasons import Reason
+from app.domain.wire_lines import Lines, Pieces, Text, plain_of, put, shared, with_end
 from app.services.outbox.threads import Words
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Thread:
     """What a follow-up continues: the thread's subject, the ids its mails are known by at the other side, oldest first."""
 
@@ -28,7 +28,7 @@ class Thread:
     ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RenderInput:
     """``now``: product time. ``seed``: one number per (lead's walk, step). ``token``: makes the Message-ID.
 
@@ -48,7 +48,7 @@ class RenderInput:
     to_name: str = ""
     values: Mapping[str, str | None] = field(default_factory=dict)
     seed: int = 0
-    thread: Thread = Thread()
+    thread: Thread = field(default_factory=Thread)
     way_out: str = ""
     client_name: str = ""
     postal_address: str = ""
@@ -58,7 +58,7 @@ class RenderInput:
     allow_reserved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rendered:
     """Final bytes, their Message-ID, and the words for the thread."""
 
@@ -85,7 +85,7 @@ def render(given: RenderInput) -> Rendered | CannotRender:
     except AddressError as error:
         return CannotRender(Reason.NEEDS_ATTENTION_ADDRESS, str(error))
     try:
-        subject, text, html = (given.subject, given.text, given.html) if given.personal else _filled(given)
+        subject, text, html = _filled(given) if not given.personal else (given.subject, given.text, given.html)
         mail = _mail(given, to, _in_thread(subject, given), text, html)
         mime = compose(mail)
     except MissingVariable as error:
@@ -95,33 +95,36 @@ def render(given: RenderInput) -> Rendered | CannotRender:
     except HeaderError as error:
         address = error.field in ("To", "Cc")
         return CannotRender(Reason.NEEDS_ATTENTION_ADDRESS if address else Reason.NEEDS_ATTENTION_VARIABLE, str(error))
-    return Rendered(mime, mail.message_id, mail.subject, Words(mail.subject, mail.text, bool(mail.html)), mail.html)
+    words = Words(mail.subject, plain_of(mail.text), bool(mail.html))
+    return Rendered(mime, mail.message_id, mail.subject, words, plain_of(mail.html))
 
 
-def _filled(given: RenderInput) -> tuple[str, str, str]:
+def _filled(given: RenderInput) -> tuple[str, Text, Text]:
     """Subject, text and HTML with values, and the footer every campaign mail carries."""
     values = {**_sender_values(given), **given.values, "unsubscribe_url": given.way_out or _mailto(given)}
     missing: list[str] = []
-    parts: list[str] = []
+    parts: list[list[str | Lines]] = []
+    ready: dict[str, str] = {}
     mentions = False
     for source, kind in ((given.subject, "subject"), (given.text, "text"), (given.html, "html")):
         template = compile_template(source, kind)
         mentions |= "unsubscribe_url" in template.variables
         try:
-            parts.append(fill_in(template, values, given.seed))
+            parts.append(fill(template, values, given.seed, ready))
         except MissingVariable as error:
             missing.extend(error.names)
     if missing:
         raise MissingVariable(tuple(dict.fromkeys(missing)))
-    subject, text, html = parts
-    if not text.strip() and html:
-        text = html_to_text(html)
+    text, html = parts[1], parts[2]
+    words = plain_of(text)
+    if not words.strip() and html:
+        words = html_to_text(plain_of(html))
+        text = [words]
     footer = _footer(given, values["unsubscribe_url"] or "", mentions)
     if footer:
-        text = text.rstrip() + "\n\n-- \n" + "\n".join(footer) + "\n"
-        if html:
-            html = _with_footer(html, footer)
-    return subject, text, html
+        text = _under(text, words, footer)
+        html = html and _with_footer(html, footer)
+    return one_line(plain_of(parts[0])), text, html
 
 
 def _sender_values(given: RenderInput) -> dict[str, str | None]:
@@ -143,11 +146,28 @@ def _footer(given: RenderInput, way_out: str, mentions: bool) -> list[str]:
     return lines
 
 
-def _with_footer(html: str, footer: list[str]) -> str:
+def _under(text: Pieces, words: str, footer: list[str]) -> list[str | Lines]:
+    """A text without what is blank at its end, and the footer. ``words``: the text as one string."""
+    end = "\n-- \n" + "\n".join(footer) + "\n"
+    *before, last = text or [""]
+    if isinstance(last, Lines) and last.text.strip():
+        return [*before, shared(last.text.rstrip() + "\n"), end]
+    if isinstance(last, str) and last.strip():
+        return [*before, last.rstrip() + "\n" + end]
+    return [words.rstrip() + "\n" + end]
+
+
+def _with_footer(html: Pieces, footer: list[str]) -> list[str | Lines]:
     lines = "<br>".join(_linked(line) for line in footer)
     block = f'<p style="color:#767676;font-size:12px">{lines}</p>'
-    at = html.lower().rfind("</body>")
-    return html + block if at < 0 else html[:at] + block + html[at:]
+    for index in range(len(html) - 1, -1, -1):
+        piece = plain_of(html[index : index + 1])
+        at = piece.rfind("</body>")
+        if at < 0:
+            at = piece.lower().rfind("</body>")
+        if at >= 0:
+            return put(html, index, at, block)
+    return with_end(html, block)
 
 
 def _linked(line: str) -> str:
@@ -168,7 +188,7 @@ def _in_thread(subject: str, given: RenderInput) -> str:
     return first if first.lower().startswith("re:") else f"Re: {first}"
 
 
-def _mail(given: RenderInput, to: str, subject: str, text: str, html: str) -> Mail:
+def _mail(given: RenderInput, to: str, subject: str, text: Text, html: Text) -> Mail:
     follows = given.personal or not given.subject.strip()
     ids = given.thread.ids if follows else ()
     domain = given.sender_address.rpartition("@")[2]

@@ -12,7 +12,7 @@ from app.services.outbox.plain import Connection, rows
 SNIPPET = 140
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Words:
     """What a message says, for the thread. Taken from the rendering, or read back from the stored bytes."""
 
@@ -67,7 +67,7 @@ SELECT said.id, said.delivery_id, said.conversation_id, fresh.conversation_id AS
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Placed:
     """Where a message stands in the inbox. ``begun``: the conversation that it began, for its lead's walk to remember."""
 
