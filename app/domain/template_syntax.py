@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from app.domain.html_context import Context, ContextTracker, raw_spans
 from app.domain.spintax import find_alternatives
@@ -102,6 +103,7 @@ Node = str | Value | Alternatives | Condition
 Nodes = tuple[Node, ...]
 
 
+@lru_cache(maxsize=4_096)
 def variable_name(text: str) -> str:
     """`firstName`, `First Name`, `first-name` → `first_name`; known synonyms → our name."""
     name = re.sub(r"[ .-]+", "_", _OWN_LEVEL.sub("_", text.strip())).lower()

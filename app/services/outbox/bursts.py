@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -232,7 +233,7 @@ class Line:
         if entry.make is None:
             columns = [(result.fname(at) or b"").decode() for at in range(result.nfields)]
             row: Any = namedtuple("Row", columns, rename=True)  # type: ignore[misc]
-            entry.make = row._make
+            entry.make = partial(tuple.__new__, row)  # what `_make` does, without a step of Python for each row
         self._loader.set_pgresult(result)
         return Answer(self._loader.load_rows(0, result.ntuples, entry.make), result.ntuples)
 

@@ -19,7 +19,6 @@ from app.domain.kind_rules import KIND_RULES
 from app.domain.limits import CounterKey
 from app.domain.rates import next_retry
 from app.domain.reasons import Reason
-from app.domain.statuses import DeliveryKind
 from app.services.outbox import accepted, calendars, counters
 from app.services.outbox.outcome import Outcome as Outcome
 from app.services.outbox.outcome import What as What
@@ -151,7 +150,7 @@ def _refused(outcome: Outcome, row: Any, _now: datetime) -> _Change:
 def _later(outcome: Outcome, row: Any, now: datetime) -> _Change:
     """The retry ladder, inside the calendar; given up after it, the row has failed."""
     at = next_retry(row.attempts + 1, row.rendered_at or now, now, outcome.wait_s)
-    if at is not None and KIND_RULES[DeliveryKind(row.kind)].calendar:
+    if at is not None and KIND_RULES[row.kind].calendar:
         at = calendars.opening_after(calendars.calendar_of(row), at, row.enrollment_id)
     if at is None:
         return _Change(outcome, row, "failed", Reason.REFUSED, tries=1)

@@ -26,7 +26,6 @@ from app.core.failpoints import Name, point
 from app.domain.kind_rules import KIND_RULES, KindRule
 from app.domain.limits import CounterKey, Limit
 from app.domain.reasons import Reason
-from app.domain.statuses import DeliveryKind
 from app.domain.working_time import closed_reason
 from app.services.outbox import calendars, counters
 from app.services.outbox.calendars import Calendars
@@ -253,7 +252,7 @@ def _locked_facts(connection: Connection, batch: _Batch, needs: list[Any], facts
 
 
 def _rule(row: Any) -> KindRule:
-    return KIND_RULES[DeliveryKind(row.kind)]
+    return KIND_RULES[row.kind]
 
 
 def _decide(batch: _Batch, row: Any) -> Reason | None:
