@@ -16,10 +16,11 @@ from app.core.queue import Job, enqueue
 from app.domain.csv_reading import UnreadableFile
 from app.models import LeadImport
 from app.services import importing
+from app.strings import t
 from jobs.base import only_once, tick
 
 log = logging.getLogger("emberpost.imports")
-UNEXPECTED = "Something unexpected stopped this import; the log says what. What was imported so far is kept: start it again to go on."
+UNEXPECTED = t("importing.unexpected")
 
 
 def run(import_id: int) -> None:

@@ -13,9 +13,10 @@ from app.core.extensions import db
 from app.services import rehearsals
 from app.services.rehearsing.road import Wish
 from app.services.rehearsing.whole import rehearse
+from app.strings import t
 
 log = logging.getLogger("emberpost.rehearsals")
-UNEXPECTED = "Something unexpected stopped this rehearsal; the log says what. Nothing left, and no row of the campaign changed."
+UNEXPECTED = t("rehearsals.unexpected")
 
 
 def run(rehearsal_id: int) -> None:

@@ -19,6 +19,7 @@ from app.core.queue import Job, looking
 from app.services.outbox import postponed, sweeping, uncertain
 from app.services.outbox.plain import plain_connection
 from app.services.outbox.uncertain import Question
+from app.strings import t
 from jobs.base import tick
 from jobs.sending.sent_copies import imap_endpoint
 
@@ -89,10 +90,10 @@ def _conclude(question: Question, found: bool | None) -> str:
             uncertain.arrived(question.delivery_id, "sent_folder")
             return "found"
         if found is False and question.may_prove_absence:
-            uncertain.absent(plain_connection(), question.delivery_id, f"not in the Sent folder at {at}")
+            uncertain.absent(plain_connection(), question.delivery_id, t("deliveries.not_in_sent_at", at=at))
             ring_after_commit(DISPATCH)
             return "absent"
-        tried = "not in the Sent folder" if found is False else "the Sent folder could not be asked"
+        tried = t("deliveries.not_in_sent" if found is False else "deliveries.sent_not_asked")
         uncertain.note(plain_connection(), question.delivery_id, {"tried": tried, "tried_at": at})
     return "unknown"
 

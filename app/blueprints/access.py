@@ -28,6 +28,7 @@ from app.core.db import NOBODY, rollback, transaction
 from app.core.errors import NotFound, ProductError, Unauthenticated
 from app.domain.permissions import OPERATOR_PERMISSIONS, Permission
 from app.services.access import Row, Viewer, enter_client, own
+from app.strings import t
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -75,7 +76,7 @@ def viewer() -> Viewer:
     """The signed-in person. Raises Unauthenticated without one."""
     found: Viewer | None = g.get("viewer")
     if found is None:
-        raise Unauthenticated("Log in first.")
+        raise Unauthenticated(t("auth.log_in_first"))
     return found
 
 
@@ -144,7 +145,7 @@ def _admit(access: Access) -> None:
         g.viewer = sessions.viewer_of_cookie()
         sessions.check_same_origin()
         if access.kind != "public" and g.viewer is None:
-            raise Unauthenticated("Log in first.")
+            raise Unauthenticated(t("auth.log_in_first"))
         sessions.check_csrf()
     slug = g.get("slug")
     if access.kind == "client" and access.realm == "page":

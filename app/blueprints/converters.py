@@ -6,6 +6,8 @@ from flask import Flask, abort, request
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import IntegerConverter
 
+from app.strings import t
+
 LARGEST_ID = 2**63 - 1
 
 
@@ -31,7 +33,7 @@ def _refuse_nul() -> None:
     ):
         texts += [text for pair in request.form.items(multi=True) for text in pair]
     if any("\0" in text or not _encodable(text) for text in texts):
-        abort(400, "The request holds characters that no text can hold.")
+        abort(400, t("errors.unstorable"))
 
 
 def _encodable(text: str) -> bool:

@@ -99,7 +99,7 @@ def _chosen_user() -> int | None:
     if raw == "":
         return None
     if not (raw.isascii() and raw.isdigit() and len(raw) < 19):
-        raise Invalid.field("user_id", "Choose somebody of the list.")
+        raise Invalid.field("user_id", t("inbox.choose_somebody"))
     return int(raw)
 
 
@@ -147,7 +147,7 @@ def many() -> Response:
         "assign": (P.INBOX_ASSIGN, lambda some: triage.assign(g.client.id, some, _chosen_user())),
     }
     if verb not in verbs or not viewer().may(verbs[verb][0], g.client):
-        raise Invalid.field("do", "Choose what to do with the ticked conversations.")
+        raise Invalid.field("do", t("inbox.choose_action"))
     count = sum(len(verbs[verb][1](ids[start : start + triage.MOST_AT_ONCE])) for start in range(0, len(ids), triage.MOST_AT_ONCE))
     return done(_list_url(), t("inbox.done_many", n=count))
 
@@ -159,10 +159,10 @@ def match(conversation_id: int) -> Response:
     load(Conversation, conversation_id)
     message = load(Message, whole(request.form.get("message_id")) or 0)
     if message.conversation_id != conversation_id:
-        raise Invalid.field("message_id", "This message is in another conversation.")
+        raise Invalid.field("message_id", t("inbox.other_conversation"))
     lead_id = whole(request.form.get("lead_id"))
     if lead_id is None and request.form.get("lead_id"):
-        raise Invalid.field("lead_id", "Choose one of the candidates.")
+        raise Invalid.field("lead_id", t("inbox.choose_candidate"))
     resolve_match(g.client.id, message.id, lead_id, viewer().id, now=clock.now())
     return done(url_for("inbox.conversation", conversation_id=conversation_id), t("inbox.done_match"))
 

@@ -150,7 +150,7 @@ def bulk() -> ResponseReturnValue:
     """One action for the ticked ones, or for all that fit the filter (``all=1``). What cannot be taken back is asked first."""
     action, everything = request.form.get("action", ""), bool(request.form.get("all"))
     if action not in NEEDS:
-        raise Invalid.field("action", "There is no such action.")
+        raise Invalid.field("action", t("fields.no_such_action"))
     if not viewer().may(NEEDS[action], g.client):
         raise Forbidden(t("leads.admin_only"))
     found = wanted(request.form)

@@ -33,6 +33,7 @@ from app.strings import t
 blueprint = Blueprint("mailboxes", __name__, url_prefix="/c/<slug>/mailboxes")
 READ, MANAGE = Permission.MAILBOXES_READ, Permission.MAILBOXES_MANAGE
 CHECKS = ("show_all_mail", "restrict_campaigns")
+LARGEST_TABLE = 2_000_000  # bytes of a file with many mailboxes
 #: Seconds in which servers are looked for beside the typing (a block of the page waits), and while a form waits.
 GUESS_SECONDS, HURRY_SECONDS = 4.0, 1.0
 
@@ -75,7 +76,7 @@ def bulk() -> ResponseReturnValue:
         return after_post(url_for(".index"), toast=t("mailboxes.asked_many", n=len(chosen)))
     change = {"pause": mailboxes.pause, "resume": mailboxes.resume}.get(action)
     if change is None:
-        raise Invalid.field("action", "There is no such action.")
+        raise Invalid.field("action", t("fields.no_such_action"))
     for mailbox_id in chosen:
         change(_mailbox(mailbox_id))
     key = "mailboxes.paused_many" if action == "pause" else "mailboxes.resumed_many"
@@ -212,9 +213,9 @@ def _many(text: str, reading: Reading | None = None, candidates: list[Candidate]
 
 def _uploaded() -> str:
     upload = request.files.get("file")
-    raw = upload.read(2_000_001) if upload and upload.filename else b""
-    if len(raw) > 2_000_000:
-        raise ValueError("This file is larger than 2 MB.")
+    raw = upload.read(LARGEST_TABLE + 1) if upload and upload.filename else b""
+    if len(raw) > LARGEST_TABLE:
+        raise ValueError(t("mailboxes.file_too_large", mb=LARGEST_TABLE // 1_000_000))
     try:
         return raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError:

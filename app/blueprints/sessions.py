@@ -27,15 +27,14 @@ from app.domain.permissions import Permission  # noqa: F401  re-exported for vie
 from app.models import User
 from app.services import access, api_keys, audit, auth
 from app.services.auth import Caller
+from app.strings import t
 
 ACCESS_SECONDS = 15 * 60
 #: The whole header of every token, and what its body must say.
 HEADER = {"alg": "HS256", "typ": "JWT"}
 REQUIRED_CLAIMS = {"iss", "aud", "exp", "iat", "jti", "sub", "type"}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-CSRF_TEXT = (
-    "This page was open for too long, or the request came from elsewhere. Load it again and repeat what you did."
-)
+CSRF_TEXT = t("errors.csrf")
 
 
 def bind(app: Flask, settings: Settings) -> None:
@@ -209,7 +208,7 @@ def refresh_api_session(token: str) -> tuple[dict[str, Any], User]:
     """The next pair for a refresh token. Raises Unauthenticated."""
     claims = _claims(token, "api", "refresh")
     if claims is None:
-        raise Unauthenticated("This refresh token is not valid. Log in again.", code="session_over")
+        raise Unauthenticated(t("api.refresh_not_valid"), code="session_over")
     _row, user, fresh = auth.rotate_refresh(claims["sid"], str(claims.get("rid", "")))
     return _pair(user, claims["sid"], fresh), user
 
@@ -233,7 +232,5 @@ def viewer_of_bearer(*, required: bool) -> access.Viewer | None:
     if claims is not None and found is not None and str(found[1].id) == claims["sub"]:
         return access.viewer_of(found[1], found[0].id)
     if required:
-        raise Unauthenticated(
-            "Send a valid access token or API key: Authorization: Bearer <token> (POST /api/auth/login gives a token)."
-        )
+        raise Unauthenticated(t("api.need_token"))
     return None

@@ -55,7 +55,7 @@ def add() -> ResponseReturnValue:
     try:
         emails = addresses(values["addresses"] + "\n" + uploaded())
         if values["reason"] not in REASONS:
-            raise Invalid.field("reason", t("frame.look_at_fields"))
+            raise Invalid.field("reason", t("fields.marked"))
     except Invalid as wrong:
         return _index(422, values, wrong.details)
     source = "import" if request.files.get("file") else "person"
@@ -149,7 +149,7 @@ def add_everywhere() -> ResponseReturnValue:
     try:
         emails = addresses(values["addresses"])
         if not values["reason"]:
-            raise Invalid.field("reason", t("auth.required"))
+            raise Invalid.field("reason", t("fields.fill_in"))
     except Invalid as wrong:
         return _everywhere(422, values, wrong.details)
     added = sum(suppressions.suppress_globally(email, values["reason"], by=viewer().id) for email in emails)

@@ -19,6 +19,7 @@ from app.domain.webhook_body import dedupe_key, storable
 from app.domain.webhook_proof import Refused
 from app.services import webhooks
 from app.services.receiving import events
+from app.strings import t
 
 log = logging.getLogger("emberpost.webhooks")
 blueprint = Blueprint("webhooks", __name__)
@@ -36,17 +37,17 @@ def receive(token: str) -> ResponseReturnValue:
         with transaction(NOBODY):
             known = webhooks.find(token)
     if known is None:
-        return _said(404, "not_found", "There is nothing here.")
+        return _said(404, "not_found", t("webhooks.nothing_here"))
     if not known.secrets:
         log.error("a webhook source has no valid secret: nothing is accepted", extra={"facts": {"source": known.id}})
-        return _said(503, "unavailable", "This address accepts nothing at the moment.")
+        return _said(503, "unavailable", t("webhooks.accepts_nothing"))
     headers = {name.lower(): value for name, value in request.headers}
     try:
         proof = webhooks.prove(known, headers, body, now)
     except Refused as refusal:
         with transaction(NOBODY):
             webhooks.count_refusal(known.id, refusal)
-        return _said(401, "unauthenticated", "Not proven.")
+        return _said(401, "unauthenticated", t("webhooks.not_proven"))
     facts = {"content_type": storable(headers.get("content-type", "")[:100])}
     fresh = events.keep_webhook(known.id, body, dedupe_key=dedupe_key(proof.event_id, body, now), facts=facts)
     return jsonify(status="kept" if fresh else "known")

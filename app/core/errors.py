@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.strings import t
+
 
 class ProductError(Exception):
     """Base of all refusals. ``code`` is stable for programs, ``message`` is for people, ``details`` per field."""
@@ -41,8 +43,8 @@ class NotFound(ProductError):
     status = 404
     code = "not_found"
 
-    def __init__(self, message: str = "There is nothing here, or it is not yours.") -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or t("errors.not_yours"))
 
 
 class Conflict(ProductError):
@@ -54,7 +56,7 @@ class Conflict(ProductError):
     @classmethod
     def meanwhile(cls, what: str) -> Conflict:
         """Somebody saved ``what`` (a word for people) after whoever saves now had read it."""
-        return cls(f"Somebody else saved this {what} meanwhile. Load it again.", code="changed_meanwhile")
+        return cls(t("errors.changed_meanwhile", what=what), code="changed_meanwhile")
 
 
 class Invalid(ProductError):

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.strings import t
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -203,7 +205,7 @@ def _literal(text: str) -> IPAddress:
 
 
 def _bad_host() -> TargetRefused:
-    return TargetRefused("bad_host", "This is not the name of a server. Write it like smtp.company.com.")
+    return TargetRefused("bad_host", t("addresses.server_shape"))
 
 
 def unwrap(address: IPAddress) -> tuple[IPAddress, ...]:
@@ -246,10 +248,10 @@ async def vet(
     """
     name = clean_host(host)
     if not 1 <= port <= 65535:
-        raise TargetRefused("bad_port", "The port must be a number from 1 to 65535.")
+        raise TargetRefused("bad_port", t("addresses.port_range"))
     addresses = [_one(name)] if _is_literal(name) else [_one(text) for text in await resolve(name)]
     if not addresses:
-        raise TargetRefused("host_unknown", "No server of this name was found.")
+        raise TargetRefused("host_unknown", t("addresses.server_unknown"))
     return [_judge(address, port, name, purpose, allow) for address in dict.fromkeys(addresses)]
 
 
@@ -269,10 +271,10 @@ def _judge(address: IPAddress, port: int, name: str, purpose: Purpose, allow: Al
     if all(allow.covers(one, port) for one in inner):
         return VettedAddress(str(inner[0]) if len(inner) == 1 else str(address), port, name, trusted=True)
     if allow.only:
-        raise TargetRefused("not_allowed", "A rehearsal connects to its own servers only.")
+        raise TargetRefused("not_allowed", t("addresses.rehearsal_only"))
     if not is_public(address) or any(str(one) in allow.own for one in inner):
-        raise TargetRefused("not_allowed", "This server is not an allowed target.")
+        raise TargetRefused("not_allowed", t("addresses.not_allowed"))
     if port not in PORTS[purpose]:
         allowed = ", ".join(str(number) for number in sorted(PORTS[purpose]))
-        raise TargetRefused("bad_port", f"This port is not used here; use one of {allowed}.")
+        raise TargetRefused("bad_port", t("addresses.port_not_used", ports=allowed))
     return VettedAddress(str(address), port, name)

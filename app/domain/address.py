@@ -15,6 +15,7 @@ from email_validator import EmailNotValidError, validate_email
 from publicsuffixlist import PublicSuffixList
 
 from app.domain.words import Word
+from app.strings import t
 
 #: RFC 2606 names that lead nowhere; a rehearsal or a test network may use the first two.
 ALLOWABLE_RESERVED = ("test", "example")
@@ -82,14 +83,14 @@ def parse_address(text: str, allow_reserved: bool = False) -> Address:
     """
     text = unicodedata.normalize("NFC", text).strip()
     if not text:
-        raise AddressError("The address is empty.")
+        raise AddressError(t("addresses.empty"))
     if "<" in text or ">" in text or text.lower().startswith("mailto:"):
-        raise AddressError(f"Write only the address itself, like name@company.com, not {_shown(text)}.")
+        raise AddressError(t("addresses.only_itself", address=_shown(text)))
     if text.count("@") == 0:
-        raise AddressError(f"{_shown(text)} has no @.")
+        raise AddressError(t("addresses.no_at", address=_shown(text)))
     tld = text.rpartition(".")[2].lower()
     if tld in ALLOWABLE_RESERVED and not allow_reserved:
-        raise AddressError(f"{_shown(text)} ends in .{tld}, a name reserved for tests; no mail can reach it.")
+        raise AddressError(t("addresses.reserved", address=_shown(text), ending=tld))
     return _plain(text) or _validated(text)
 
 
@@ -112,12 +113,10 @@ def _validated(text: str) -> Address:
     try:
         found = validate_email(text, check_deliverability=False, test_environment=True, strict=True)
     except EmailNotValidError as error:
-        raise AddressError(f"{_shown(text)} is not a mail address: {error}") from None
+        raise AddressError(t("addresses.not_one", address=_shown(text), why=error)) from None
     domain = found.ascii_domain.lower()
     if found.ascii_local_part is None:
-        raise AddressError(
-            f"{_shown(text)} has letters before the @ that most mail servers cannot take; ask for another."
-        )
+        raise AddressError(t("addresses.odd_letters", address=_shown(text)))
     email = f"{found.ascii_local_part}@{domain}"
     return Address(email=email, key=email_key(email), domain=domain)
 

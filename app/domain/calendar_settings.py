@@ -18,6 +18,7 @@ from app.domain.working_time import (
     WeekendMode,
     WeekWindows,
 )
+from app.strings import t
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MAX_WINDOWS = 200
@@ -47,7 +48,7 @@ def parse_clock(text: object) -> int:
     """`"09:30"` → 570, `"24:00"` → 1440; ValueError otherwise."""
     match = _CLOCK.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
-        raise ValueError("Write times as HH:MM, from 00:00 to 24:00.")
+        raise ValueError(t("hours.clock_shape"))
     return MINUTES_PER_DAY if match[1] is None else int(match[1]) * 60 + int(match[2])
 
 
@@ -68,27 +69,24 @@ def _merged(spans: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 def _one_window(entry: object) -> tuple[int, tuple[int, int]]:
     if not isinstance(entry, Mapping):
-        raise ValueError("Each window needs weekday, from and to.")
+        raise ValueError(t("hours.window_parts"))
     weekday = entry.get("weekday")
     if isinstance(weekday, bool) or not isinstance(weekday, int) or not 0 <= weekday <= 6:
-        raise ValueError("The weekday is a number from 0 (Monday) to 6 (Sunday).")
+        raise ValueError(t("hours.weekday_number"))
     opens, closes = parse_clock(entry.get("from")), parse_clock(entry.get("to"))
     if opens >= closes:
-        raise ValueError(
-            f"{WEEKDAYS[weekday]} {format_clock(opens)}–{format_clock(closes)} ends before it begins; "
-            "split a night into one window until 24:00 and one from 00:00 on the next day."
-        )
+        raise ValueError(t("hours.ends_before", day=WEEKDAYS[weekday], opens=format_clock(opens), closes=format_clock(closes)))
     return weekday, (opens, closes)
 
 
 def parse_windows(entries: object) -> WeekWindows:
     """`[{"weekday": 0, "from": "09:00", "to": "17:00"}, …]` → windows by weekday; ValueError with a sentence."""
     if not isinstance(entries, Sequence) or isinstance(entries, str):
-        raise ValueError("The windows are a list of {weekday, from, to}.")
+        raise ValueError(t("hours.windows_shape"))
     if not entries:
-        raise ValueError("At least one window is needed, else nothing could ever leave.")
+        raise ValueError(t("hours.one_window"))
     if len(entries) > MAX_WINDOWS:
-        raise ValueError(f"At most {MAX_WINDOWS} windows.")
+        raise ValueError(t("hours.too_many_windows", limit=MAX_WINDOWS))
     days: list[list[tuple[int, int]]] = [[] for _ in WEEKDAYS]
     for entry in entries:
         weekday, span = _one_window(entry)
@@ -110,13 +108,13 @@ def parse_dates(entries: object) -> frozenset[date]:
     if entries is None:
         return frozenset()
     if not isinstance(entries, Sequence) or isinstance(entries, str) or len(entries) > MAX_CLOSED_DAYS:
-        raise ValueError(f"The closed days are a list of at most {MAX_CLOSED_DAYS} dates like 2027-12-24.")
+        raise ValueError(t("hours.closed_days_shape", limit=MAX_CLOSED_DAYS))
     days = set()
     for entry in entries:
         try:
             days.add(entry if type(entry) is date else date.fromisoformat(str(entry)))
         except ValueError:
-            raise ValueError(f"“{str(entry)[:20]}” is not a date like 2027-12-24.") from None
+            raise ValueError(t("hours.not_a_date", given=str(entry)[:20])) from None
     return frozenset(days)
 
 
@@ -126,14 +124,14 @@ def _parse_weekend(entry: object) -> tuple[WeekendMode, int]:
     if isinstance(entry, str):
         entry = {"mode": entry}
     if not isinstance(entry, Mapping):
-        raise ValueError("The weekend is {mode: closed} or {mode: reduced, percent: 1 to 100}.")
+        raise ValueError(t("hours.weekend_shape"))
     mode, percent = entry.get("mode", "closed"), entry.get("percent")
     if mode == "closed":
         return WeekendMode.CLOSED, 0
     if mode != "reduced":
-        raise ValueError("The weekend's mode is closed or reduced.")
+        raise ValueError(t("hours.weekend_mode"))
     if isinstance(percent, bool) or not isinstance(percent, int) or not 1 <= percent <= 100:
-        raise ValueError("A reduced weekend needs a percent from 1 to 100.")
+        raise ValueError(t("hours.weekend_percent"))
     return WeekendMode.REDUCED, percent
 
 
@@ -153,7 +151,7 @@ def parse_calendar(data: Mapping[str, Any], *, default_zone: str = "Asia/Kolkata
 
     zone = str(data.get("timezone") or default_zone)
     if not known_zone(zone):
-        errors["timezone"] = [f"“{zone[:60]}” is not a time zone like Europe/Berlin."]
+        errors["timezone"] = [t("hours.not_a_zone", given=zone[:60])]
         zone = "UTC"
     windows = read("windows", parse_windows, DEFAULT_WINDOWS)
     closed_days = read("closed_days", parse_dates, frozenset())
@@ -195,16 +193,15 @@ def describe(calendar: Calendar) -> str:
     """One line for a person: `Mon–Fri 09:00–17:00 (Europe/Berlin), closed at weekends, holidays of DE`."""
     parts = ["; ".join(grouped_days(calendar.windows)) + f" ({calendar.zone})"]
     if calendar.weekend is WeekendMode.REDUCED and calendar.weekend_percent == 100:
-        parts.append("open at weekends too")
+        parts.append(t("hours.said_open_weekends"))
     elif calendar.weekend is WeekendMode.REDUCED:
-        parts.append(f"weekends reduced to {calendar.weekend_percent} %")
+        parts.append(t("hours.said_reduced_weekends", percent=calendar.weekend_percent))
     else:
-        parts.append("closed at weekends")
+        parts.append(t("hours.said_closed_weekends"))
     if calendar.country:
-        parts.append(f"holidays of {calendar.country}")
+        parts.append(t("hours.said_holidays", country=calendar.country))
     if calendar.closed_days:
-        count = len(calendar.closed_days)
-        parts.append(f"{count} closed day" + ("s" if count != 1 else ""))
+        parts.append(t("hours.said_closed_days", n=len(calendar.closed_days)))
     if calendar.restriction is not None:
-        parts.append(f"only within {describe(calendar.restriction)}")
+        parts.append(t("hours.said_only_within", hours=describe(calendar.restriction)))
     return ", ".join(parts)

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from app.domain.personalisation import variable_name
+from app.strings import t
 
 #: Fields a column can be mapped to, besides `custom.<name>` and `` (not imported). `full_name` is cut into first and last.
 FIELDS = (
@@ -133,13 +134,13 @@ def wrong_mapping(columns: Sequence[str], mapping: Mapping[str, str]) -> dict[st
     used: dict[str, str] = {}
     for column, field in mapping.items():
         if column not in columns:
-            wrong[column] = ["The file has no such column."]
+            wrong[column] = [t("importing.no_such_column")]
         elif field and field not in FIELDS and not (field.startswith("custom.") and CUSTOM_NAME.fullmatch(field[7:])):
-            wrong[column] = [f"There is no field “{field[:80]}”. Use one of {', '.join(FIELDS)}, or custom.<name>."]
+            wrong[column] = [t("importing.no_such_field", name=field[:80], fields=", ".join(FIELDS))]
         elif field and field in used:
-            wrong[column] = [f"“{used[field]}” is already that field; two columns cannot be one field."]
+            wrong[column] = [t("importing.field_taken", column=used[field])]
         elif field:
             used[field] = column
     if not wrong and "email" not in used:
-        wrong["email"] = ["Say which column holds the e-mail address."]
+        wrong["email"] = [t("importing.need_email_column")]
     return wrong

@@ -7,6 +7,8 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
+from app.strings import t
+
 _FORMULA_STARTS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 #: A dangerous sign right after a separator or quote: a reader with another separator would begin a cell there.
 _INNER_FORMULA = re.compile(r"([,;|\t\"'])([=+\-@])")
@@ -53,9 +55,9 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def refusal(text: str, longest: int = 1_000) -> str | None:
     """Why an imported value cannot be taken into a one-line field, as a sentence; None when it can."""
     if len(text) > longest:
-        return f"It is longer than {longest} characters."
+        return t("fields.longer_than", limit=longest)
     if "\n" in text or "\r" in text:
-        return "It holds a line break."
+        return t("fields.holds_line_break")
     if _CONTROLS.search(text):
-        return "It holds control characters."
+        return t("fields.holds_controls")
     return None

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.domain.names import without_turns
+from app.strings import t
 
 MAX_COLUMNS = 200
 MAX_ROWS = 500_000
@@ -33,7 +34,7 @@ _NOT_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
 _SEP_LINE = re.compile(r"sep=(.)\s*\Z", re.IGNORECASE)
 _ADDRESS = re.compile(r"[^\s@;,<>\"]+@[^\s@;,<>\"]+\.[^\s@;,<>\".]{2,}")
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_NO_ROWS = "The file holds no rows. Save it with a heading and at least one person, then upload it again."
+_NO_ROWS = t("importing.no_rows")
 #: Rows that are looked at before the others are read.
 _LOOKED_AHEAD = 50
 
@@ -90,7 +91,7 @@ def read_csv(data: bytes) -> Table:
     text, encoding = decode(data)
     head = text[:HEAD]
     if len(_NOT_TEXT.findall(head)) > max(FEW_NOT_TEXT, len(head) * MOST_NOT_TEXT):
-        raise UnreadableFile("This is not a table. Upload a CSV file or an Excel workbook (.xlsx).")
+        raise UnreadableFile(t("importing.not_a_table"))
     lines = list(io.StringIO(text, newline=""))
     skip, separator = 0, ""
     if lines and (told := _SEP_LINE.match(lines[0].strip("\ufeff\r\n\"'"))):
@@ -99,7 +100,7 @@ def read_csv(data: bytes) -> Table:
         skip, separator = 1, "\t"
     separator = separator or sniff_separator(lines)
     if any(_is_endless(line, separator) for line in lines):
-        raise UnreadableFile(f"The file has more than {MAX_COLUMNS} columns. Remove those you do not need.")
+        raise UnreadableFile(t("importing.too_many_columns", limit=MAX_COLUMNS))
     return with_heading(_records(lines, separator, skip), encoding, separator)
 
 
@@ -141,10 +142,10 @@ def _records(lines: Sequence[str], separator: str, start: int) -> Iterator[Row]:
             end = start + reader.line_num
             unclosed = end >= len(lines) and end - begun > 1 and _quotes_are_odd(lines[begun:end])
             if broken or end - begun > MAX_LINES_OF_A_RECORD or unclosed:
-                yield Row(begun + 1, (lines[begun].rstrip("\r\n")[:500],), "A quotation mark opens in this line and is never closed.")
+                yield Row(begun + 1, (lines[begun].rstrip("\r\n")[:500],), t("importing.quote_never_closed"))
                 start, unclosed_marks = begun + 1, unclosed_marks + 1
                 if unclosed_marks > MAX_UNCLOSED:
-                    raise UnreadableFile("Quotation marks open all over this file and are never closed. Save it as CSV again.")
+                    raise UnreadableFile(t("importing.quotes_all_over"))
                 break
             yield Row(begun + 1, tuple(_plain(cell) for cell in cells))
             begun = end
@@ -171,11 +172,11 @@ def with_heading(records: Iterator[Row], encoding: str = "", separator: str = ""
     if first is None:
         raise UnreadableFile(_NO_ROWS)
     if len(first.cells) > MAX_COLUMNS:
-        raise UnreadableFile(f"The file has more than {MAX_COLUMNS} columns. Remove those you do not need.")
+        raise UnreadableFile(t("importing.too_many_columns", limit=MAX_COLUMNS))
     if any(_ADDRESS.fullmatch(cell) for cell in first.cells):
         sample, records = _looked_ahead(itertools.chain([first], records))
         width = max(_width(row.cells) for row in sample)
-        return Table(tuple(f"Column {n}" for n in range(1, width + 1)), _fitted(records, width), encoding, separator)
+        return Table(tuple(t("importing.column", number=n) for n in range(1, width + 1)), _fitted(records, width), encoding, separator)
     sample, records = _looked_ahead(records)
     if len(sample) < _LOOKED_AHEAD and not any(row.fault or any(row.cells) for row in sample):
         raise UnreadableFile(_NO_ROWS)
@@ -203,7 +204,7 @@ def _unique(names: Sequence[str]) -> tuple[str, ...]:
     taken: dict[str, int] = {}
     unique = []
     for number, raw in enumerate(names, 1):
-        name = " ".join(_CONTROLS.sub(" ", without_turns(raw)).split())[:100] or f"Column {number}"
+        name = " ".join(_CONTROLS.sub(" ", without_turns(raw)).split())[:100] or t("importing.column", number=number)
         taken[name] = taken.get(name, 0) + 1
         unique.append(name if taken[name] == 1 else f"{name} ({taken[name]})")
     return tuple(unique)
@@ -219,7 +220,7 @@ def _fitted(records: Iterator[Row], width: int) -> Iterator[Row]:
             if row.cells != blank:
                 yield row
         elif (held := _width(row.cells)) > width:
-            fault = f"This row has {held} cells, the heading has {width}: a separator or a quotation mark is out of place."
+            fault = t("importing.cells_out_of_place", held=held, width=width)
             yield Row(row.line, row.cells[:MAX_COLUMNS], fault)
         elif held:
             yield Row(row.line, (*row.cells, *blank)[:width])

@@ -18,6 +18,7 @@ from app.domain.address import AddressError, parse_address
 from app.domain.csv_guard import original_cell, refusal
 from app.domain.names import without_turns
 from app.domain.zones import known_zones
+from app.strings import t
 
 MAX_CUSTOM_FIELDS = 100
 LONGEST: Mapping[str, int] = {
@@ -30,8 +31,8 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z0-9]{2,8})?", re.IGNORECASE)
 _PROFILE = re.compile(r"(?:https?://)?(?:[a-z]{2,3}\.)?linkedin\.com/in/([A-Za-z0-9_-]{2,200})/?")
 _SLUG = re.compile(r"/in/([^/?#]{2,200})")
 _LABELS: Mapping[str, str] = {
-    "first_name": "First name", "last_name": "Last name", "full_name": "Name", "company": "Company", "title": "Job title",
-    "consent_note": "Consent note",
+    "first_name": t("leads.first_name"), "last_name": t("leads.last_name"), "full_name": t("leads.said_full_name"), "company": t("leads.company"),
+    "title": t("leads.job_title"), "consent_note": t("leads.said_consent_note"),
 }  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def one_line(name: str, value: str) -> str:
         if fault:
             raise BadValue(name, f"{_LABELS[name]}: {fault}")
     if "=?" in value and _ENCODED_WORD.search(value):
-        raise BadValue(name, f"{_LABELS[name]}: It holds an encoded word of a mail header (=?…?=). Write it in plain letters.")
+        raise BadValue(name, t("leads.encoded_word", field=_LABELS[name]))
     return value
 
 
@@ -119,7 +120,7 @@ def _custom(name: str, value: str) -> str:
     if fault:
         raise BadValue(f"custom.{name}", f"{name}: {fault}")
     if _ENCODED_WORD.search(value):
-        raise BadValue(f"custom.{name}", f"{name}: It holds an encoded word of a mail header (=?…?=). Write it in plain letters.")
+        raise BadValue(f"custom.{name}", t("leads.encoded_word", field=name))
     return value
 
 
@@ -139,14 +140,14 @@ def _zones() -> Mapping[str, str]:
 def _zone(value: str) -> str:
     found = _zones().get(value.casefold().replace(" ", "_"))
     if found is None:
-        raise BadValue("timezone", f"“{_shown(value)}” is no time zone of the list, like Europe/Lisbon.")
+        raise BadValue("timezone", t("leads.not_a_zone", given=_shown(value)))
     return found
 
 
 def _language(value: str) -> str:
     value = value.replace("_", "-")
     if not _LANGUAGE.fullmatch(value):
-        raise BadValue("language", f"“{_shown(value)}” is no language code, like en or pt-BR.")
+        raise BadValue("language", t("leads.not_a_language", given=_shown(value)))
     start, dash, rest = value.partition("-")
     return start.lower() + dash + (rest.upper() if len(rest) == 2 else rest)
 
@@ -158,7 +159,7 @@ def linkedin_profile(value: str) -> tuple[str, str | None]:
         return f"https://www.linkedin.com/in/{plain.group(1)}", plain.group(1).lower()
     path = _linkedin_path(value)
     if path is None:
-        raise BadValue("linkedin_url", f"“{_shown(value)}” is no LinkedIn address, like https://www.linkedin.com/in/ada.")
+        raise BadValue("linkedin_url", t("leads.not_linkedin", given=_shown(value)))
     slug = _SLUG.search(path)
     return f"https://www.linkedin.com{path.rstrip('/')}", unquote(slug.group(1)).lower() if slug else None
 
@@ -194,7 +195,7 @@ def values_of_row(cells: Sequence[str], fields: Sequence[str], allow_reserved: b
     given = {name: cell for name, cell in zip(fields, cells, strict=False) if name and cell}
     found = lead_values(given, allow_reserved)
     if found.email is None:
-        raise BadValue("email", "There is no e-mail address in this row.")
+        raise BadValue("email", t("leads.row_without_address"))
     return found
 
 

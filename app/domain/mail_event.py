@@ -17,6 +17,7 @@ from app.domain.headers import normal_id
 from app.domain.statuses import DeliveryStatus
 from app.domain.verdicts import BounceClass, Permanence, ReportedRecipient
 from app.domain.webhook_body import Unreadable, storable
+from app.strings import t
 
 TYPE = "emberpost.mail-event"
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
@@ -61,19 +62,19 @@ class MailEvent:
 def parse(payload: Any) -> MailEvent:
     """Raises Unreadable naming the field that does not fit. Fields we do not know are passed over."""
     if not isinstance(payload, dict):
-        raise Unreadable("the event is not an object")
+        raise Unreadable(t("arrivals.not_an_object"))
     try:
         event = Event(payload.get("event", ""))
     except (ValueError, TypeError):
-        raise Unreadable(f"event: one of {', '.join(Event)}") from None
+        raise Unreadable(t("arrivals.event_one_of", names=", ".join(Event))) from None
     message_id = payload.get("message_id")
     if not isinstance(message_id, str) or not 3 <= len(normal_id(message_id)) <= 990:
-        raise Unreadable("message_id: the Message-ID of a mail we sent")
+        raise Unreadable(t("arrivals.need_message_id"))
     permanent, status, words = payload.get("permanent"), payload.get("status", ""), payload.get("text", "")
     if permanent is not None and not isinstance(permanent, bool):
-        raise Unreadable("permanent: true, false or left out")
+        raise Unreadable(t("arrivals.permanent_shape"))
     if not isinstance(status, str) or (status and not _STATUS.fullmatch(status)):
-        raise Unreadable("status: an enhanced status code such as 5.1.1, or left out")
+        raise Unreadable(t("arrivals.status_shape"))
     if not isinstance(words, str):
-        raise Unreadable("text: what the receiving server said, or left out")
+        raise Unreadable(t("arrivals.text_shape"))
     return MailEvent(event, storable(normal_id(message_id)), permanent, status, storable(words[:2_000]))

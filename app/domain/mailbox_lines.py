@@ -10,6 +10,8 @@ import csv
 import io
 from dataclasses import dataclass, field
 
+from app.strings import t
+
 MOST_LINES = 500
 POSITIONS = ("email", "smtp_password", "display_name", "smtp_host", "smtp_port", "imap_host", "imap_port")
 _NAMES = {
@@ -47,7 +49,7 @@ def read_lines(text: str) -> Reading:
     """Read pasted or uploaded text. Raises ValueError with a sentence when there is nothing or too much."""
     raws = [(number, raw) for number, raw in enumerate(text.lstrip("\ufeff").splitlines(), 1) if raw.strip()]
     if not raws:
-        raise ValueError("Paste at least one line: an address and its password.")
+        raise ValueError(t("mailboxes.lines_none"))
     separator = _separator([raw for _, raw in raws[:20]])
     cells = [(number, raw, _cells(raw, separator)) for number, raw in raws]
     columns, head = _columns(cells[0][2]), ""
@@ -57,7 +59,7 @@ def read_lines(text: str) -> Reading:
         unknown = tuple(name.strip() for name, known in zip(cells[0][2], columns, strict=True) if not known and name.strip())
         cells = cells[1:]
     if len(cells) > MOST_LINES:
-        raise ValueError(f"At most {MOST_LINES} mailboxes at once.")
+        raise ValueError(t("mailboxes.lines_too_many", limit=MOST_LINES))
     return Reading(_without_doubles([_line(number, raw, found, columns or POSITIONS) for number, raw, found in cells]), head, unknown)
 
 
@@ -82,11 +84,11 @@ def _columns(cells: list[str]) -> tuple[str, ...]:
 
 def _line(number: int, raw: str, cells: list[str], columns: tuple[str, ...]) -> MailboxLine:
     if len(cells) > len(columns) and any(cell.strip() for cell in cells[len(columns) :]):
-        return MailboxLine(number, raw, problem=f"It has {len(cells)} columns where {len(columns)} are known.")
+        return MailboxLine(number, raw, problem=t("mailboxes.lines_columns", n=len(cells), known=len(columns)))
     pairs = zip(columns, cells, strict=False)
     values = {name: cell if name.endswith("password") else cell.strip() for name, cell in pairs if name and cell.strip()}
     if "email" not in values:
-        return MailboxLine(number, raw, values, "It has no address.")
+        return MailboxLine(number, raw, values, t("mailboxes.lines_no_address"))
     return MailboxLine(number, raw, values)
 
 
@@ -96,7 +98,7 @@ def _without_doubles(lines: list[MailboxLine]) -> list[MailboxLine]:
     for line in lines:
         key = line.values.get("email", "").lower()
         if key and not line.problem and key in first:
-            line = MailboxLine(line.number, line.raw, line.values, f"The same address stands in line {first[key]}.")
+            line = MailboxLine(line.number, line.raw, line.values, t("mailboxes.lines_twice", line=first[key]))
         first.setdefault(key, line.number)
         checked.append(line)
     return checked

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from app.strings import t
+
 #: Unicode's embeddings, overrides and isolates: what stands behind them is read in another order than it is written.
 _TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -18,9 +20,9 @@ def tidy_name(raw: object, longest: int) -> str:
     """The name in one line, spaces as single ones. Raises ValueError with the sentence to show."""
     text = " ".join(without_turns(str(raw or "")).split())
     if not text:
-        raise ValueError("Write a name.")
+        raise ValueError(t("fields.name_missing"))
     if len(text) > longest:
-        raise ValueError(f"Write a name of at most {longest} characters; this one has {len(text)}.")
+        raise ValueError(t("fields.name_too_long", limit=longest, n=len(text)))
     if _CONTROLS.search(text):
-        raise ValueError("The name holds control characters. Write it in plain letters.")
+        raise ValueError(t("fields.name_controls"))
     return text

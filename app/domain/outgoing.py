@@ -12,23 +12,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.domain.webhook_proof import sign
+from app.strings import t
 
 #: Kind → what it tells, in the order in which people choose them.
 EVENTS: Mapping[str, str] = {
-    "reply.received": "A person answered.",
-    "reply.automatic": "An automatic answer came (out of office and the like).",
-    "delivery.sent": "A server took a message.",
-    "delivery.failed": "A server refused a message for good.",
-    "delivery.uncertain": "Nobody knows whether a message arrived; a person decides.",
-    "lead.bounced": "A message to a lead came back.",
-    "lead.unsubscribed": "A lead asked not to be written to again.",
-    "lead.complained": "A lead reported a message as spam.",
-    "campaign.started": "A campaign was started, or started again by new leads.",
-    "campaign.paused": "A campaign was paused.",
-    "campaign.resumed": "A paused campaign goes on.",
-    "campaign.stopped": "A campaign was stopped for good.",
-    "campaign.finished": "Every lead of a campaign is through.",
-    "mailbox.auth_failed": "A mailbox cannot log in any more; nothing is sent or read through it.",
+    "reply.received": t("outgoing.event_reply_received"),
+    "reply.automatic": t("outgoing.event_reply_automatic"),
+    "delivery.sent": t("outgoing.event_delivery_sent"),
+    "delivery.failed": t("outgoing.event_delivery_failed"),
+    "delivery.uncertain": t("outgoing.event_delivery_uncertain"),
+    "lead.bounced": t("outgoing.event_lead_bounced"),
+    "lead.unsubscribed": t("outgoing.event_lead_unsubscribed"),
+    "lead.complained": t("outgoing.event_lead_complained"),
+    "campaign.started": t("outgoing.event_campaign_started"),
+    "campaign.paused": t("outgoing.event_campaign_paused"),
+    "campaign.resumed": t("outgoing.event_campaign_resumed"),
+    "campaign.stopped": t("outgoing.event_campaign_stopped"),
+    "campaign.finished": t("outgoing.event_campaign_finished"),
+    "mailbox.auth_failed": t("outgoing.event_mailbox_auth_failed"),
 }
 #: What the test button sends; nobody subscribes to it.
 TEST = "webhook.test"

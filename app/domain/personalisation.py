@@ -27,6 +27,7 @@ from app.domain.template_syntax import (
     variable_name,
 )
 from app.domain.wire_lines import Lines, plain_of, shared
+from app.strings import t
 
 __all__ = [
     "KNOWN_VARIABLES",
@@ -60,19 +61,19 @@ class Variable:
 
 
 KNOWN_VARIABLES: tuple[Variable, ...] = (
-    Variable("first_name", "First name", "Ada"),
-    Variable("last_name", "Last name", "Lovelace"),
-    Variable("company", "Company", "Analytical Engines Ltd"),
-    Variable("title", "Job title", "Head of Research"),
-    Variable("email", "E-mail address", "ada@example.com"),
-    Variable("linkedin_url", "LinkedIn address", "https://www.linkedin.com/in/ada"),
-    Variable("timezone", "Time zone of the lead", "Europe/London"),
-    Variable("language", "Language of the lead", "en"),
-    Variable("sender_name", "Sender's name", "Grace Hopper"),
-    Variable("sender_first_name", "Sender's first name", "Grace"),
-    Variable("sender_email", "Sender's address", "grace@example.com"),
-    Variable("client_name", "Client's name", "Acme"),
-    Variable("unsubscribe_url", "Link to unsubscribe", "https://mail.example.com/u/abc"),
+    Variable("first_name", t("texts.variable_first_name"), "Ada"),
+    Variable("last_name", t("texts.variable_last_name"), "Lovelace"),
+    Variable("company", t("texts.variable_company"), "Analytical Engines Ltd"),
+    Variable("title", t("texts.variable_title"), "Head of Research"),
+    Variable("email", t("texts.variable_email"), "ada@example.com"),
+    Variable("linkedin_url", t("texts.variable_linkedin_url"), "https://www.linkedin.com/in/ada"),
+    Variable("timezone", t("texts.variable_timezone"), "Europe/London"),
+    Variable("language", t("texts.variable_language"), "en"),
+    Variable("sender_name", t("texts.variable_sender_name"), "Grace Hopper"),
+    Variable("sender_first_name", t("texts.variable_sender_first_name"), "Grace"),
+    Variable("sender_email", t("texts.variable_sender_email"), "grace@example.com"),
+    Variable("client_name", t("texts.variable_client_name"), "Acme"),
+    Variable("unsubscribe_url", t("texts.variable_unsubscribe_url"), "https://mail.example.com/u/abc"),
 )
 
 
@@ -80,7 +81,7 @@ class MissingVariable(ValueError):
     """Values the text needs and the lead does not have; `names` in order of appearance."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__("No value for " + ", ".join(names) + ".")
+        super().__init__(t("texts.no_value", names=", ".join(names)))
         self.names = names
 
 
@@ -88,7 +89,7 @@ class OutputTooLarge(ValueError):
     """The values make the message longer than 256 kB."""
 
     def __init__(self) -> None:
-        super().__init__(f"With its values the message is longer than {MAX_OUTPUT // 1024} kB.")
+        super().__init__(t("texts.output_too_large", kb=MAX_OUTPUT // 1024))
 
 
 @dataclass(frozen=True, slots=True)

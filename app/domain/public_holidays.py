@@ -8,6 +8,8 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
+from app.strings import t
+
 
 class UnknownCountry(ValueError):
     """No table for this country or this part of it; `str(error)` is a sentence for a person."""
@@ -33,9 +35,9 @@ def normalise_country(text: str) -> str:
     """`de`, `DE`, `DE-BY`, `de_by` → `DE`, `DE-BY`; raises `UnknownCountry`."""
     code, _, part = text.strip().upper().replace("_", "-").partition("-")
     if code not in supported_countries():
-        raise UnknownCountry(f"No holidays are known for the country “{text[:20]}”; use a code like DE, US or IN.")
+        raise UnknownCountry(t("hours.no_holidays", country=text[:20]))
     if part and part not in _library(code).subdivisions:
-        raise UnknownCountry(f"{code} has no part “{part[:10]}” with holidays of its own.")
+        raise UnknownCountry(t("hours.no_part", country=code, part=part[:10]))
     return f"{code}-{part}" if part else code
 
 

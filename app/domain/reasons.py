@@ -1,4 +1,4 @@
-"""Every reason a message waits or is not sent: its code, its sentence, and what would free it.
+"""Every reason a message waits or is not sent: its code, with the sentence and what would free it (``app/strings/reasons.py``).
 
 Codes are stored, counted and shown; the sentence is what a person reads. A code without a producer yet is a reserved name.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.domain.words import Word
+
+from app.strings import t
 
 
 class Reason(Word):
@@ -75,62 +77,60 @@ class Explanation:
 
 
 def _e(text: str, frees: str) -> Explanation:
-    return Explanation(text, frees)
+    return Explanation(t(text), t(frees))
 
-
-_BY_ITSELF = "Nothing to do: it goes on by itself."
 
 EXPLANATIONS: dict[Reason, Explanation] = {
-    Reason.DRAFT: _e("The campaign has not been started.", "Start the campaign."),
-    Reason.FINISHED: _e("The sequence is complete.", "Nothing: every message was sent."),
-    Reason.CAMPAIGN_PAUSED: _e("The campaign is paused.", "Resume the campaign."),
-    Reason.STOPPED_INSTANCE: _e("Everything is stopped on this installation.", "The operator releases the stop."),
-    Reason.STOPPED_CLIENT: _e("Everything of this client is stopped.", "An admin releases the client's stop."),
-    Reason.STOPPED_CAMPAIGN: _e("The campaign was stopped for good.", "Duplicate the campaign to start again."),
-    Reason.STOPPED_SENDER: _e("This mailbox is stopped.", "Resume the mailbox."),
-    Reason.OUTSIDE_WINDOW: _e("Outside the campaign's hours.", "It leaves at the next opening."),
-    Reason.WEEKEND: _e("Closed at the weekend.", "It leaves at the next opening."),
-    Reason.HOLIDAY: _e("A public holiday.", "It leaves at the next opening."),
-    Reason.CLOSED_DAY: _e("A closed day of this campaign.", "It leaves at the next opening."),
-    Reason.DELAY_NOT_OVER: _e("The delay of this step is not over.", _BY_ITSELF),
-    Reason.MIN_GAP: _e("The mailbox keeps a gap between two messages.", _BY_ITSELF),
-    Reason.SENDER_DAY_CAP: _e("The mailbox has reached its messages for today.", "It goes on tomorrow, or raise the cap."),
-    Reason.SENDER_HOUR_CAP: _e("The mailbox has reached its messages for this hour.", _BY_ITSELF),
-    Reason.CAMPAIGN_DAY_CAP: _e("The campaign has reached its messages for today.", "It goes on tomorrow, or raise the cap."),
-    Reason.NEW_LEADS_CAP: _e("The campaign has reached its new leads for today.", "It goes on tomorrow, or raise the cap."),
-    Reason.CLIENT_HOUR_CAP: _e("The client has reached its messages for this hour.", _BY_ITSELF),
-    Reason.INSTANCE_MINUTE_CAP: _e("The installation has reached its messages for this minute.", _BY_ITSELF),
-    Reason.INSTANCE_HOUR_CAP: _e("The installation has reached its messages for this hour.", _BY_ITSELF),
-    Reason.DOMAIN_BULK_GATE: _e("This domain is near the provider's bulk limit.", "Mark the domain bulk-ready."),
-    Reason.WARMUP_RESERVE: _e("The rest of today is reserved for warm-up.", "It goes on tomorrow."),
-    Reason.NO_SENDER: _e("No mailbox is assigned.", "Choose mailboxes for the campaign; who had one that is gone gets another on the page People."),
-    Reason.SENDER_CONNECTING: _e("The mailbox is not verified yet.", "Verify the mailbox."),
-    Reason.SENDER_PAUSED: _e("The mailbox is paused.", "Resume the mailbox."),
-    Reason.SENDER_AUTH_FAILED: _e("The mailbox cannot log in.", "Correct the mailbox's password and verify it."),
-    Reason.PROVIDER_BACKOFF: _e("The mail server asked us to wait.", _BY_ITSELF),
-    Reason.CIRCUIT_OPEN: _e("Five messages in a row got no answer from the mailbox's server, so it rests.", "Look at «Not sure», then resume the mailbox."),
-    Reason.REPLIED: _e("The lead has answered.", "Answer in the inbox."),
-    Reason.REPLIED_ELSEWHERE: _e("The lead has answered in another campaign.", "Answer in the inbox."),
-    Reason.ANSWERED_ELSEWHERE: _e("Somebody of us wrote to this lead from outside.", "Resume the lead when it should go on."),
-    Reason.BOUNCED: _e("The address does not exist.", "Correct the lead's address."),
-    Reason.UNSUBSCRIBED: _e("The lead asked not to be written to.", "Nothing: this is final."),
-    Reason.SUPPRESSED_CLIENT: _e("The address is on the do-not-contact list.", "An admin may remove it with a reason."),
-    Reason.SUPPRESSED_GLOBAL: _e("The address is on this installation's do-not-contact list.", "Ask the operator."),
-    Reason.DUPLICATE_IN_OTHER_CAMPAIGN: _e("The lead is active in another campaign.", "Tick «also if active elsewhere»."),
-    Reason.NEEDS_ATTENTION_VARIABLE: _e("A value for the text is missing.", "Fill in the lead's field or add a fallback."),
-    Reason.NEEDS_ATTENTION_ADDRESS: _e("The lead has no usable address.", "Correct the lead's address."),
-    Reason.LEAD_PAUSED: _e("The lead is paused.", "Resume the lead."),
-    Reason.OUT_OF_OFFICE_UNTIL: _e("The lead is out of office.", "It goes on after the return."),
-    Reason.DIRECTION_UNKNOWN: _e("An answer came that may be this lead's.", "Decide in the inbox whose it is."),
-    Reason.PREVIOUS_UNCERTAIN: _e("We are not sure the previous message arrived.", "Decide on the page «Not sure»."),
-    Reason.WAITING_ACCEPTANCE: _e("The invitation is not accepted yet.", _BY_ITSELF),
-    Reason.INVITE_WEEK_CAP: _e("The account has reached its invitations for this week.", _BY_ITSELF),
-    Reason.NOTES_USED_UP: _e("The account has used up its notes.", _BY_ITSELF),
-    Reason.WITHDRAWN_COOLDOWN: _e("The invitation was withdrawn a short time ago.", _BY_ITSELF),
-    Reason.ACCOUNT_NOT_OK: _e("The LinkedIn account is not connected.", "Reconnect the account."),
-    Reason.IN_FLIGHT: _e("The message is on its way.", _BY_ITSELF),
-    Reason.SKIPPED: _e("A person skipped this.", "Nothing: this is final."),
-    Reason.RESENT: _e("A person sent it again.", "Nothing: see the new message."),
-    Reason.UNDONE: _e("A person took it back before it left.", "Write it again."),
-    Reason.REFUSED: _e("The mail server refused it.", "See the server's words on the page «Failed»."),
+    Reason.DRAFT: _e("reasons.draft", "reasons.draft_frees"),
+    Reason.FINISHED: _e("reasons.finished", "reasons.finished_frees"),
+    Reason.CAMPAIGN_PAUSED: _e("reasons.campaign_paused", "reasons.campaign_paused_frees"),
+    Reason.STOPPED_INSTANCE: _e("reasons.stopped_instance", "reasons.stopped_instance_frees"),
+    Reason.STOPPED_CLIENT: _e("reasons.stopped_client", "reasons.stopped_client_frees"),
+    Reason.STOPPED_CAMPAIGN: _e("reasons.stopped_campaign", "reasons.stopped_campaign_frees"),
+    Reason.STOPPED_SENDER: _e("reasons.stopped_sender", "reasons.resume_mailbox"),
+    Reason.OUTSIDE_WINDOW: _e("reasons.outside_window", "reasons.next_opening"),
+    Reason.WEEKEND: _e("reasons.weekend", "reasons.next_opening"),
+    Reason.HOLIDAY: _e("reasons.holiday", "reasons.next_opening"),
+    Reason.CLOSED_DAY: _e("reasons.closed_day", "reasons.next_opening"),
+    Reason.DELAY_NOT_OVER: _e("reasons.delay_not_over", "reasons.by_itself"),
+    Reason.MIN_GAP: _e("reasons.min_gap", "reasons.by_itself"),
+    Reason.SENDER_DAY_CAP: _e("reasons.sender_day_cap", "reasons.tomorrow_or_raise"),
+    Reason.SENDER_HOUR_CAP: _e("reasons.sender_hour_cap", "reasons.by_itself"),
+    Reason.CAMPAIGN_DAY_CAP: _e("reasons.campaign_day_cap", "reasons.tomorrow_or_raise"),
+    Reason.NEW_LEADS_CAP: _e("reasons.new_leads_cap", "reasons.tomorrow_or_raise"),
+    Reason.CLIENT_HOUR_CAP: _e("reasons.client_hour_cap", "reasons.by_itself"),
+    Reason.INSTANCE_MINUTE_CAP: _e("reasons.instance_minute_cap", "reasons.by_itself"),
+    Reason.INSTANCE_HOUR_CAP: _e("reasons.instance_hour_cap", "reasons.by_itself"),
+    Reason.DOMAIN_BULK_GATE: _e("reasons.domain_bulk_gate", "reasons.domain_bulk_gate_frees"),
+    Reason.WARMUP_RESERVE: _e("reasons.warmup_reserve", "reasons.warmup_reserve_frees"),
+    Reason.NO_SENDER: _e("reasons.no_sender", "reasons.no_sender_frees"),
+    Reason.SENDER_CONNECTING: _e("reasons.sender_connecting", "reasons.sender_connecting_frees"),
+    Reason.SENDER_PAUSED: _e("reasons.sender_paused", "reasons.resume_mailbox"),
+    Reason.SENDER_AUTH_FAILED: _e("reasons.sender_auth_failed", "reasons.sender_auth_failed_frees"),
+    Reason.PROVIDER_BACKOFF: _e("reasons.provider_backoff", "reasons.by_itself"),
+    Reason.CIRCUIT_OPEN: _e("reasons.circuit_open", "reasons.circuit_open_frees"),
+    Reason.REPLIED: _e("reasons.replied", "reasons.answer"),
+    Reason.REPLIED_ELSEWHERE: _e("reasons.replied_elsewhere", "reasons.answer"),
+    Reason.ANSWERED_ELSEWHERE: _e("reasons.answered_elsewhere", "reasons.answered_elsewhere_frees"),
+    Reason.BOUNCED: _e("reasons.bounced", "reasons.correct_address"),
+    Reason.UNSUBSCRIBED: _e("reasons.unsubscribed", "reasons.final"),
+    Reason.SUPPRESSED_CLIENT: _e("reasons.suppressed_client", "reasons.suppressed_client_frees"),
+    Reason.SUPPRESSED_GLOBAL: _e("reasons.suppressed_global", "reasons.suppressed_global_frees"),
+    Reason.DUPLICATE_IN_OTHER_CAMPAIGN: _e("reasons.duplicate_in_other_campaign", "reasons.duplicate_in_other_campaign_frees"),
+    Reason.NEEDS_ATTENTION_VARIABLE: _e("reasons.needs_attention_variable", "reasons.needs_attention_variable_frees"),
+    Reason.NEEDS_ATTENTION_ADDRESS: _e("reasons.needs_attention_address", "reasons.correct_address"),
+    Reason.LEAD_PAUSED: _e("reasons.lead_paused", "reasons.lead_paused_frees"),
+    Reason.OUT_OF_OFFICE_UNTIL: _e("reasons.out_of_office_until", "reasons.out_of_office_until_frees"),
+    Reason.DIRECTION_UNKNOWN: _e("reasons.direction_unknown", "reasons.direction_unknown_frees"),
+    Reason.PREVIOUS_UNCERTAIN: _e("reasons.previous_uncertain", "reasons.previous_uncertain_frees"),
+    Reason.WAITING_ACCEPTANCE: _e("reasons.waiting_acceptance", "reasons.by_itself"),
+    Reason.INVITE_WEEK_CAP: _e("reasons.invite_week_cap", "reasons.by_itself"),
+    Reason.NOTES_USED_UP: _e("reasons.notes_used_up", "reasons.by_itself"),
+    Reason.WITHDRAWN_COOLDOWN: _e("reasons.withdrawn_cooldown", "reasons.by_itself"),
+    Reason.ACCOUNT_NOT_OK: _e("reasons.account_not_ok", "reasons.account_not_ok_frees"),
+    Reason.IN_FLIGHT: _e("reasons.in_flight", "reasons.by_itself"),
+    Reason.SKIPPED: _e("reasons.skipped", "reasons.final"),
+    Reason.RESENT: _e("reasons.resent", "reasons.resent_frees"),
+    Reason.UNDONE: _e("reasons.undone", "reasons.undone_frees"),
+    Reason.REFUSED: _e("reasons.refused", "reasons.refused_frees"),
 }

@@ -12,6 +12,7 @@ from datetime import datetime
 from app.domain.reasons import Reason
 from app.domain.statuses import Channel
 from app.domain.working_time import Calendar, DelayUnit, add_delay
+from app.strings import t
 
 
 class SequenceError(ValueError):
@@ -103,16 +104,16 @@ def check(steps: Sequence[StepNode]) -> None:
     """Every step hangs on one that exists, there is one beginning, nobody is their own ancestor."""
     parents = {step.id: step.parent_id for step in steps}
     if len(parents) != len(steps):
-        raise SequenceError("Two steps have the same number.")
+        raise SequenceError(t("sequences.same_number"))
     places = [(step.parent_id, step.branch) for step in steps if not step.deleted]
     if len(set(places)) != len(places):
-        raise SequenceError("Two steps follow the same step on the same branch.")
+        raise SequenceError(t("sequences.same_place"))
     for step in steps:
         seen: set[int] = set()
         at: int | None = step.id
         while at is not None:
             if at in seen or at not in parents:
-                raise SequenceError("A step hangs on nothing; move it behind another one.")
+                raise SequenceError(t("sequences.hangs_on_nothing"))
             seen.add(at)
             at = parents[at]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.domain.working_time import DelayUnit
+from app.strings import t
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ def _mail(delay: int, subject: str, *paragraphs: str) -> StarterStep:
 STARTER_SEQUENCES: tuple[StarterSequence, ...] = (
     StarterSequence(
         "first-contact",
-        "First contact",
-        "Four short mails to people who do not know you yet, over eighteen working days.",
+        t("sequences.first_contact"),
+        t("sequences.first_contact_text"),
         (
             _mail(
                 0,
@@ -72,8 +73,8 @@ STARTER_SEQUENCES: tuple[StarterSequence, ...] = (
     ),
     StarterSequence(
         "after-an-event",
-        "After an event",
-        "Three mails to people you met or who were at the same event.",
+        t("sequences.after_an_event"),
+        t("sequences.after_an_event_text"),
         (
             _mail(
                 0,
@@ -97,8 +98,8 @@ STARTER_SEQUENCES: tuple[StarterSequence, ...] = (
     ),
     StarterSequence(
         "quiet-again",
-        "Contacts gone quiet",
-        "Three mails to people you once spoke with.",
+        t("sequences.gone_quiet"),
+        t("sequences.gone_quiet_text"),
         (
             _mail(
                 0,

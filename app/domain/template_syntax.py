@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from app.domain.html_context import Context, ContextTracker, raw_spans
 from app.domain.spintax import find_alternatives
+from app.strings import t
 
 MAX_SOURCE = 256 * 1024
 MAX_NODES = 4_000
@@ -61,7 +62,7 @@ class TemplateError(ValueError):
     """The source cannot be used: `message` says what to do, `line` and `column` (from 1) where."""
 
     def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
-        super().__init__(f"Line {line}, column {column}: {message}")
+        super().__init__(t("texts.at_place", line=line, column=column, said=message))
         self.message, self.line, self.column = message, line, column
 
 
@@ -127,7 +128,7 @@ class Parser:
 
     def __init__(self, source: str, kind_is_html: bool) -> None:
         if len(source) > MAX_SOURCE:
-            raise TemplateError(f"The text is longer than {MAX_SOURCE // 1024} kB; shorten it.")
+            raise TemplateError(t("texts.too_long", kb=MAX_SOURCE // 1024))
         self.source = source
         self.is_html = kind_is_html
         self.raw = raw_spans(source) if kind_is_html else []
@@ -141,7 +142,7 @@ class Parser:
     def parse(self) -> Nodes:
         nodes, stop = self._nodes(0, None)
         if stop is not None:
-            raise self._error(f"“{stop}” has no beginning; remove it or add the {{% if … %}} before it.")
+            raise self._error(t("texts.no_beginning", mark=stop))
         return nodes
 
     def _error(self, message: str, at: int | None = None) -> TemplateError:
@@ -152,7 +153,7 @@ class Parser:
     def _count(self) -> None:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise self._error("The text has too many variables and alternatives; shorten it.")
+            raise self._error(t("texts.too_many_places"))
 
     def _add_text(self, nodes: list[Node], text: str) -> None:
         if self.trim_next:
@@ -170,7 +171,7 @@ class Parser:
     def _nodes(self, depth: int, closing: int | None) -> tuple[Nodes, str | None]:
         """Nodes up to the end, to a `|` or `}` of the alternatives that end at `closing`, or to a tag like `endif`."""
         if depth > MAX_NESTING:
-            raise self._error(f"Conditions and alternatives are nested deeper than {MAX_NESTING}; simplify the text.")
+            raise self._error(t("texts.nested_too_deep", limit=MAX_NESTING))
         nodes: list[Node] = []
         while True:
             match = _MARK.search(self.source, self.at)
@@ -219,10 +220,10 @@ class Parser:
         end = self.source.find(end_mark, self.at + 2)
         if end < 0:
             shown = self.source[self.at : self.at + 2]
-            raise self._error(f"“{shown}” is never closed; add “{end_mark}”, or write \\{{ for a plain brace.")
+            raise self._error(t("texts.never_closed", mark=shown, end=end_mark))
         inner = self.source[self.at + 2 : end]
         if len(inner) > MAX_INNER:
-            raise self._error(f"This is longer than {MAX_INNER} characters; is “{end_mark}” missing?")
+            raise self._error(t("texts.too_long_inside", limit=MAX_INNER, end=end_mark))
         if self.is_html:
             inner = html.unescape(re.sub(r"<[^<>]*>", "", inner))
         inner = inner.translate(_QUOTES)
@@ -244,7 +245,7 @@ class Parser:
     def _put_value(self, nodes: list[Node], written: str, filters: list[str] | None = None) -> None:
         name = written.strip()
         if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
-            raise self._error(f"“{name[:40]}” is not the name of a variable; write for example {{{{ first_name }}}}.")
+            raise self._error(t("texts.not_a_name", name=name[:40]))
         fallback: str | None = None
         names: list[str] = []
         for entry in filters or []:
@@ -261,20 +262,20 @@ class Parser:
         name = _FILTER_NAMES.get(match[1].lower()) if match else None
         if match is None or name is None:
             known = ", ".join(FILTERS)
-            raise self._error(f"“{entry.strip()[:40]}” is not known after a bar; use one of: {known}.")
+            raise self._error(t("texts.not_a_filter", name=entry.strip()[:40], known=known))
         argument = (match[2] or "").strip()
         if len(argument) > 1 and argument[0] == argument[-1] and argument[0] in "\"'":
             argument = argument[1:-1]
         if name == "fallback" and match[2] is None:
-            raise self._error('A fallback needs a text: {{ first_name | fallback: "there" }}.')
+            raise self._error(t("texts.fallback_needs_text"))
         return name, argument
 
     def _context(self, name: str) -> Context:
         context = self.tracker.value() if self.is_html else Context.PLAIN
         if context is Context.TAG:
-            raise self._error(f'Put quotes around {{{{ {name} }}}} inside the tag, like href="…".')
+            raise self._error(t("texts.need_quotes", name=name))
         if context is Context.RAW:
-            raise self._error(f"{{{{ {name} }}}} cannot stand inside a style sheet or script.")
+            raise self._error(t("texts.not_in_style", name=name))
         return context
 
     def _alternatives(self, nodes: list[Node], depth: int) -> None:
@@ -286,7 +287,7 @@ class Parser:
         while True:
             option, stop = self._nodes(depth + 1, closing)
             if stop not in ("|", "}"):
-                raise self._error("These alternatives { … | … } overlap a condition; close one before the other.")
+                raise self._error(t("texts.alternatives_overlap"))
             options.append(option)
             self.at += 1
             if stop == "}":
@@ -301,9 +302,7 @@ class Parser:
         if word in ("endif", "endunless", "else", "elsif", "elif"):
             return inner
         if word not in ("if", "unless"):
-            raise self._error(
-                f"“{{% {inner[:30]} %}}” is not known; only if, unless, elsif, else and endif are.", began
-            )
+            raise self._error(t("texts.not_a_tag", tag=inner[:30]), began)
         self._count()
         branches: list[tuple[Test | None, Nodes]] = []
         test: Test | None = self._test(rest, began, word == "unless")
@@ -314,7 +313,7 @@ class Parser:
             if stop_word in ("endif", "endunless"):
                 break
             if stop is None or test is None:
-                raise self._error(f"{{% {word} … %}} has no end; add {{% end{word} %}}.", began)
+                raise self._error(t("texts.no_end", word=word), began)
             test = None if stop_word == "else" else self._test(stop_rest, self.at, False)
         nodes.append(Condition(tuple(branches)))
         return None
@@ -322,6 +321,6 @@ class Parser:
     def _test(self, text: str, at: int, negated: bool) -> Test:
         match = _CONDITION.fullmatch(text.strip())
         if match is None or not _NAME.fullmatch(match[2]):
-            raise self._error('Write a condition as: if company, if not company, or if company == "Acme".', at)
+            raise self._error(t("texts.condition_shape"), at)
         wrong = bool(match[1]) != (match[3] == "!=")
         return Test(variable_name(match[2]), wrong != negated, match[4][1:-1] if match[4] else None)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from app.strings import t
+
 LONGEST_KEY = 200
 DEEPEST_SHOWN = 20
 MASK = "[covered]"
@@ -28,13 +30,13 @@ def read(body: bytes) -> Any:
     try:
         return json.loads(body, parse_constant=_no_number)
     except RecursionError:
-        raise Unreadable("the body is nested too deep") from None
+        raise Unreadable(t("arrivals.too_deep")) from None
     except ValueError as error:
-        raise Unreadable(f"the body is not JSON: {str(error)[:200]}") from None
+        raise Unreadable(t("arrivals.not_json", why=str(error)[:200])) from None
 
 
 def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(t("arrivals.no_number", name=name))
 
 
 def storable(text: str) -> str:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.strings import t
+
 TOLERANCE_S = 300
 MAX_SIGNATURES = 16
 MAX_ID = 256
@@ -59,16 +61,16 @@ def standard_webhooks(call: Call, secrets: Sequence[str], _header: str = "") -> 
     family = "webhook" if "webhook-id" in call.headers else "svix"
     event_id, stamp, given = (call.headers.get(f"{family}-{name}", "") for name in ("id", "timestamp", "signature"))
     if not event_id or not stamp or not given:
-        raise Refused("headers are missing: webhook-id, webhook-timestamp, webhook-signature")
+        raise Refused(t("webhooks.refused_headers"))
     if len(event_id) > MAX_ID or not (event_id.isascii() and event_id.isprintable()):
-        raise Refused("webhook-id is no plain text of at most 256 characters")
+        raise Refused(t("webhooks.refused_id", limit=MAX_ID))
     if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
-        raise Refused("webhook-timestamp is no number of seconds")
+        raise Refused(t("webhooks.refused_timestamp"))
     apart = call.at.timestamp() - int(stamp)
     if abs(apart) > TOLERANCE_S:
-        raise Refused(f"webhook-timestamp is {abs(int(apart))} s {'old' if apart > 0 else 'ahead'}: more than {TOLERANCE_S} s")
+        raise Refused(t("webhooks.refused_old" if apart > 0 else "webhooks.refused_ahead", seconds=abs(int(apart)), limit=TOLERANCE_S))
     if not _signed(f"{event_id}.{stamp}.".encode() + call.body, given, secrets):
-        raise Refused("no signature fits any of the secrets")
+        raise Refused(t("webhooks.refused_signature"))
     return Proof(event_id)
 
 
@@ -90,7 +92,7 @@ def key_of(secret: str) -> bytes:
     except (ValueError, binascii.Error):
         key = b""
     if not 24 <= len(key) <= 64:
-        raise BadSecret("A secret looks like whsec_ followed by 24 to 64 bytes in base64.")
+        raise BadSecret(t("webhooks.secret_shape"))
     return key
 
 
@@ -106,12 +108,12 @@ def static_header(call: Call, secrets: Sequence[str], header: str) -> Proof:
     """A service that can only send a fixed header: its value is the secret, and the address is one too."""
     given = call.headers.get(header.lower(), "")
     if not given:
-        raise Refused(f"the header {header} is missing")
+        raise Refused(t("webhooks.refused_no_header", header=header))
     fits = False
     for secret in secrets:
         fits |= hmac.compare_digest(secret.encode(), given.encode("utf-8", "replace"))
     if not fits:
-        raise Refused(f"the header {header} carries none of the secrets")
+        raise Refused(t("webhooks.refused_header", header=header))
     return Proof()
 
 
@@ -123,7 +125,7 @@ def check_secret(verifier: str, secret: str) -> None:
     if verifier == "standard_webhooks":
         key_of(secret)
     elif not (16 <= len(secret) <= 512 and secret.isascii() and secret.isprintable() and secret == secret.strip()):
-        raise BadSecret("A secret here has 16 to 512 plain characters without spaces around it.")
+        raise BadSecret(t("webhooks.static_secret_shape"))
 
 
 def good_header(name: str) -> bool:

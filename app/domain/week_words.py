@@ -6,9 +6,10 @@ import re
 
 from app.domain.calendar_settings import WEEKDAYS, grouped_days, parse_clock
 from app.domain.working_time import WeekWindows
+from app.strings import t
 
 LONGEST = 500
-EXAMPLE = "Write hours like Mon-Fri 09:00-17:00; Sat 10:00-12:00."
+EXAMPLE = t("hours.week_example")
 _DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
 _PART = re.compile(rf"(?P<days>{_DAY}(?: ?[-–,] ?{_DAY})*)? ?(?P<spans>[\d:–, -]+)", re.IGNORECASE)
 _SPAN = re.compile(r"(\d{1,2}(?::\d\d)?)[-–](\d{1,2}(?::\d\d)?)")
@@ -17,7 +18,7 @@ _SPAN = re.compile(r"(\d{1,2}(?::\d\d)?)[-–](\d{1,2}(?::\d\d)?)")
 def read_week(text: str) -> list[dict[str, object]]:
     """The line as windows {weekday, from, to}; without days it means every day. Raises ValueError with a sentence."""
     if len(text) > LONGEST:
-        raise ValueError(f"Use at most {LONGEST} characters.")
+        raise ValueError(t("fields.use_at_most", limit=LONGEST))
     windows: list[dict[str, object]] = []
     for part in filter(None, (part.strip() for part in re.split(r"[;\n]", text))):
         found = _PART.fullmatch(re.sub(r"\s+", " ", part))
@@ -42,7 +43,7 @@ def _span(piece: str) -> tuple[str, str]:
         raise ValueError(EXAMPLE)
     opens, closes = (word if ":" in word else f"{word}:00" for word in found.groups())
     if parse_clock(opens) >= parse_clock(closes):
-        raise ValueError(f"{opens}-{closes} ends before it begins.")
+        raise ValueError(t("hours.span_ends_before", opens=opens, closes=closes))
     return opens, closes
 
 

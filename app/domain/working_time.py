@@ -277,7 +277,7 @@ def add_delay(
     time of day. Hours, minutes: elapsed time. All of them then move forward into a window.
     """
     if value < 0:
-        raise ValueError("A delay cannot be negative.")
+        raise ValueError("a delay cannot be negative")
     if value == 0 or not has_windows(calendar):
         return next_open(calendar, start, key)
     if unit is DelayUnit.HOURS:

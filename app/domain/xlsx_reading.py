@@ -12,13 +12,14 @@ from typing import Any
 from openpyxl import load_workbook
 
 from app.domain.csv_reading import MAX_COLUMNS, MAX_ROWS, Row, Table, UnreadableFile, read_csv, with_heading
+from app.strings import t
 
 MAX_UNPACKED = 400 * 1024 * 1024
 MAX_PARTS = 2_000
 MAX_RATIO = 250
 
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0"
-_NOT_EXCEL = "This is no Excel workbook we can read. Save it as .xlsx or as CSV (UTF-8), then upload it again."
+_NOT_EXCEL = t("importing.not_excel")
 
 
 def is_workbook(data: bytes) -> bool:
@@ -39,11 +40,11 @@ def sheet_names(data: bytes) -> tuple[str, ...]:
 def read_table(data: bytes, sheet: str = "") -> Table:
     """The table of an uploaded file, whatever kind it is; `sheet` names one of a workbook (default: the first)."""
     if not data.strip():
-        raise UnreadableFile("The file is empty.")
+        raise UnreadableFile(t("importing.empty_file"))
     if data.startswith(_OLD_EXCEL):
-        raise UnreadableFile("This is an old Excel file (.xls) or a protected one. Save it as .xlsx or CSV without a password.")
+        raise UnreadableFile(t("importing.old_excel"))
     if data.startswith((b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"\x1f\x8b")):
-        raise UnreadableFile("This is not a table. Upload a CSV file or an Excel workbook (.xlsx).")
+        raise UnreadableFile(t("importing.not_a_table"))
     return _read_sheet(data, sheet) if is_workbook(data) else read_csv(data)
 
 
@@ -64,7 +65,7 @@ def _refuse_bombs(data: bytes) -> None:
             parts = archive.infolist()
             unpacked = sum(part.file_size for part in parts)
             if len(parts) > MAX_PARTS or unpacked > MAX_UNPACKED or unpacked > MAX_RATIO * max(len(data), 4096):
-                raise UnreadableFile("This workbook is far larger inside than it looks. Save only the sheet you need as CSV.")
+                raise UnreadableFile(t("importing.larger_inside"))
             for part in parts:
                 if part.filename.endswith((".xml", ".rels")):
                     with archive.open(part) as stream:
@@ -79,9 +80,9 @@ def _read_sheet(data: bytes, name: str) -> Table:
     book = _open(data)
     sheets = {sheet.title: sheet for sheet in book.worksheets}
     if not sheets:
-        raise UnreadableFile("The workbook has no sheet with a table.")
+        raise UnreadableFile(t("importing.no_sheet"))
     if name and name not in sheets:
-        raise UnreadableFile(f"The workbook has no sheet named “{name[:60]}”. It has: {', '.join(list(sheets)[:10])}.")
+        raise UnreadableFile(t("importing.no_such_sheet", name=name[:60], sheets=", ".join(list(sheets)[:10])))
     return with_heading(_rows(sheets[name] if name else book.worksheets[0]), "xlsx")
 
 

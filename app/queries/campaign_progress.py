@@ -18,6 +18,7 @@ from app.queries.campaign_people import JOINED, REASON, explain, person, step_nu
 from app.queries.campaigns import campaign as one_campaign
 from app.queries.campaigns import people_counts, steps
 from app.queries.forecasts import look_ahead
+from app.strings import t
 
 #: Marks of one day and leads looked at for them: more could not be told apart on a strip anyway.
 MOST_MARKS = 1_000
@@ -318,16 +319,17 @@ def why(client_id: int, enrollment_id: int, *, now: datetime | None = None) -> W
     line = person(client_id, walk.campaign_id, enrollment_id) if walk is not None else None
     if walk is None or line is None:
         raise NotFound
-    facts = [f"Mailbox: {line.sender}." if line.sender else "No mailbox is assigned."]
+    facts = [t("campaigns.fact_mailbox", sender=line.sender) if line.sender else t("reasons.no_sender")]
     if line.step_number:
-        facts.append(f"Message {line.step_number} was the last one sent.")
+        facts.append(t("campaigns.fact_last_sent", number=line.step_number))
     else:
-        facts.append("The last one sent was a message that was deleted since." if line.last_sent_at else "No message was sent yet.")
+        facts.append(t("campaigns.fact_last_deleted") if line.last_sent_at else t("campaigns.fact_none_sent"))
     if line.detail:
         facts.append(line.detail)
     last = db.session.execute(
         text("SELECT status, reply_text FROM deliveries WHERE enrollment_id = :id ORDER BY id DESC LIMIT 1"), {"id": enrollment_id}
     ).first()
     if last is not None:
-        facts.append(f"The last message made out is {last.status}." + (f" The server said: {last.reply_text}" if last.reply_text else ""))
+        said = t("campaigns.fact_last_answered" if last.reply_text else "campaigns.fact_last_made", status=last.status, answer=last.reply_text)
+        facts.append(said)
     return Why(line.reason or line.status, line.text, line.frees, line.next_at, tuple(facts))

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from app.core.errors import Invalid
+from app.strings import t
 
 MOST = 200
 
@@ -25,5 +26,5 @@ def read_cursor(cursor: str | None, length: int) -> list[Any] | None:
     except (ValueError, UnicodeError):
         values = None
     if not isinstance(values, list) or len(values) != length or not all(type(one) is int for one in values):
-        raise Invalid.field("cursor", "This place in the list is not one we gave.")
+        raise Invalid.field("cursor", t("api.not_our_place"))
     return values

@@ -13,6 +13,7 @@ from app.core.errors import Forbidden, NotFound
 from app.core.extensions import db
 from app.domain.permissions import Permission, allowed
 from app.models import Client, Membership, SecondFactor, Setting, User
+from app.strings import t
 
 Row = TypeVar("Row")
 
@@ -120,12 +121,12 @@ def enter_client(viewer: Viewer, seat: ClientSeat, permission: Permission | None
     """
     if seat.closed:
         raise Forbidden(
-            f"{seat.name} asks for a second factor. Set one up in your profile, then come back.",
+            t("auth.second_factor_asked", client=seat.name),
             code=SECOND_FACTOR_REQUIRED, details={"client_id": seat.id},
         )  # fmt: skip
     if permission is not None and not viewer.may(permission, seat):
-        who = "Your role in this client does not" if viewer.key_id is None else "This key (its scope, or its maker's role) does not"
-        raise Forbidden(f"{who} include this.", details={"permission": str(permission)})
+        sentence = t("auth.role_excludes" if viewer.key_id is None else "auth.key_excludes")
+        raise Forbidden(sentence, details={"permission": str(permission)})
     enter_scope(Scope(user_id=viewer.id, client_id=seat.id, client_ids=(seat.id,)))
 
 

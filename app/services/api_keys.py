@@ -21,21 +21,23 @@ from app.domain.statuses import Role
 from app.models import ApiKey, User
 from app.services import audit
 from app.services.access import Viewer, viewer_of
+from app.strings import t
 
 BEGINS = "ember_"
 SHAPE = re.compile(r"ember_[A-Za-z0-9_-]{43}")
 SCOPES = ("read", "write")
 LONGEST_DAYS = 3_650
+LONGEST_NAME = 80
 
 
 def create(client_id: int, user_id: int, name: str, scope: str, days: int | None) -> tuple[ApiKey, str]:
     """A new key and its secret, which is never shown again. ``days`` None: it works until revoked. Raises Invalid per field."""
-    if not 1 <= len(name.strip()) <= 80:
-        raise Invalid.field("name", "Write a name of at most 80 characters, like the program that will use the key.")
+    if not 1 <= len(name.strip()) <= LONGEST_NAME:
+        raise Invalid.field("name", t("api_keys.name_shape", limit=LONGEST_NAME))
     if scope not in SCOPES:
-        raise Invalid.field("scope", "Choose read or write.")
+        raise Invalid.field("scope", t("api_keys.scope_choice"))
     if days is not None and not 1 <= days <= LONGEST_DAYS:
-        raise Invalid.field("days", f"Write a number of days from 1 to {LONGEST_DAYS}, or nothing.")
+        raise Invalid.field("days", t("api_keys.days_range", limit=LONGEST_DAYS))
     secret = BEGINS + new_token()
     key = ApiKey(
         client_id=client_id, user_id=user_id, name=name.strip(), prefix=secret[: len(BEGINS) + 6], secret_hash=token_hash(secret),

@@ -14,12 +14,13 @@ from app.core.tokens import new_token, token_hash
 from app.domain.address import email_key
 from app.models import LoginAttempt, OneTimeLink, User, UserSession
 from app.services import passwords, throttle
+from app.strings import t
 
 IDLE = timedelta(hours=8)
 PAGE_LIFE = timedelta(days=7)
 API_LIFE = timedelta(days=30)
 SEEN_EVERY = timedelta(seconds=60)
-WRONG = "This e-mail and password do not fit together. Check both and try again."
+WRONG = t("auth.wrong_login")
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,15 @@ def log_in(email: str, password: str, caller: Caller) -> User:
     return user
 
 
-def need_password(user: User, password: str, caller: Caller, *, field: str = "password", wrong: str = "This is not your password.") -> None:
+def need_password(user: User, password: str, caller: Caller, *, field: str = "password", wrong: str = "") -> None:
     """Ask somebody who is logged in for their password again. Raises Invalid on ``field``, TooMany; the edge keeps the count."""
     if user.password_hash is None:
-        raise Invalid.field(field, "You have no password yet. Ask your operator for a link that sets one.")
+        raise Invalid.field(field, t("auth.no_password_yet"))
     key = throttle.key_of("account", user.email_key, user.id, caller.address)
     throttle.refuse_while_waiting(key)
     if not passwords.fits(user.password_hash, password):
         throttle.count_failure({key: throttle.ACCOUNT})
-        raise Invalid.field(field, wrong)
+        raise Invalid.field(field, wrong or t("auth.not_your_password"))
     throttle.forget(key)
 
 
@@ -124,14 +125,12 @@ def rotate_refresh(secret: str, presented: str) -> tuple[UserSession, User, str]
     """
     found = session_user(secret, "api")
     if found is None:
-        raise Unauthenticated("This login is over. Log in again.", code="session_over")
+        raise Unauthenticated(t("auth.login_over"), code="session_over")
     row, user = found
     db.session.refresh(row, with_for_update=True)
     if row.refresh_hash != token_hash(presented) or row.revoked_at is not None:
         row.revoked_at = row.revoked_at or machine_now()
-        raise Unauthenticated(
-            "This refresh token was used before, so the login was ended. Log in again.", code="session_over"
-        )
+        raise Unauthenticated(t("auth.refresh_used_before"), code="session_over")
     row.expires_at, row.last_seen_at = machine_now() + API_LIFE, machine_now()
     return row, user, set_refresh(row)
 
@@ -214,7 +213,7 @@ def find_link(token: str, *, take: bool = False) -> OneTimeLink:
     )
     link = db.session.scalar(statement.with_for_update() if take else statement)
     if link is None:
-        raise NotFound("This link was used already, or its time is over.")
+        raise NotFound(t("auth.link_used"))
     if take:
         link.used_at = now
     return link

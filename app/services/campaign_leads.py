@@ -18,6 +18,7 @@ from app.services.campaign_senders import assign
 from app.services.campaigns import sender_ids
 from app.services.enrolling import Enrolled, enroll
 from app.services.replanning import first_times
+from app.strings import t
 
 
 def add_leads(
@@ -29,7 +30,7 @@ def add_leads(
     ``allow_elsewhere`` None: the campaign's own tick counts. Result: enrolled, skipped {reason: n}, lead_ids.
     """
     if (lead_ids is None) == (import_id is None):
-        raise Invalid.field("lead_ids", "Give either lead_ids or import_id.")
+        raise Invalid.field("lead_ids", t("api.lead_ids_or_import"))
     if import_id is not None and not _import_exists(client_id, import_id):
         raise NotFound
     campaign = locked(client_id, campaign_id)
@@ -119,7 +120,7 @@ def assign_sender(client_id: int, campaign_id: int, lead_ids: Iterable[int], sen
     """
     locked(client_id, campaign_id)
     if sender_id not in sender_ids(campaign_id):
-        raise Conflict("Choose this mailbox for the campaign first.")
+        raise Conflict(t("campaigns.choose_mailbox_first"))
     rows = db.session.execute(
         text(
             "SELECT e.id FROM enrollments e WHERE e.client_id = :client AND e.id = ANY(:ids) AND e.sender_id IS DISTINCT FROM :sender"

@@ -15,6 +15,7 @@ from app.domain.names import tidy_name
 from app.domain.personalisation import TemplateError, compile_template
 from app.domain.working_time import DelayUnit
 from app.models import Sender
+from app.strings import t
 
 MAX_NAME = 200
 MAX_CAP = 100_000
@@ -23,7 +24,7 @@ MAX_SUBJECT = 998
 MAX_TEXT = 100_000
 LONGEST_DELAY = {"working_days": 260, "days": 365, "hours": 24 * 365, "minutes": 60 * 24 * 365}
 CALENDAR_FIELDS = ("timezone", "windows", "closed_days", "weekend", "holidays_country")
-FAULTY = "Some fields need another look."
+FAULTY = t("fields.another_look")
 
 Errors = dict[str, list[str]]
 _KINDS: dict[str, Literal["subject", "text", "html"]] = {"subject": "subject", "text": "text", "html": "html"}
@@ -119,7 +120,7 @@ def _cap(value: object, name: str, errors: Errors) -> int | None:
         return None
     number = whole_number(value)
     if number is None or not 1 <= number <= MAX_CAP:
-        _add(errors, name, f"A whole number from 1 to {MAX_CAP}, or nothing for no limit.")
+        _add(errors, name, t("sequences.cap_range", limit=MAX_CAP))
         return None
     return number
 
@@ -128,22 +129,22 @@ def _senders(client_id: int, given: object, errors: Errors) -> list[int]:
     ids = [whole_number(one) for one in given] if isinstance(given, Sequence) and not isinstance(given, str) else [None]
     wanted = list(dict.fromkeys(number for number in ids if number is not None))
     if None in ids:
-        _add(errors, "mailbox_ids", "The mailboxes are a list of their numbers.")
+        _add(errors, "mailbox_ids", t("sequences.mailboxes_shape"))
         return []
     statement = select(Sender.id).where(Sender.client_id == client_id, Sender.id.in_(wanted), Sender.deleted_at.is_(None))
     known = set(db.session.scalars(statement))
     for number in wanted:
         if number not in known:
-            _add(errors, "mailbox_ids", f"There is no mailbox {number} in this client.")
+            _add(errors, "mailbox_ids", t("sequences.no_such_mailbox", number=number))
     return wanted
 
 
 def _steps(given: object, errors: Errors) -> list[dict[str, Any]]:
     if not isinstance(given, Sequence) or isinstance(given, str):
-        _add(errors, "steps", "The steps are a list.")
+        _add(errors, "steps", t("sequences.steps_shape"))
         return []
     if len(given) > MAX_STEPS:
-        _add(errors, "steps", f"At most {MAX_STEPS} steps.")
+        _add(errors, "steps", t("sequences.most_steps", limit=MAX_STEPS))
         return []
     found = []
     for index, entry in enumerate(given):
@@ -151,7 +152,7 @@ def _steps(given: object, errors: Errors) -> list[dict[str, Any]]:
         if isinstance(entry, Mapping):
             found.append(step_columns(entry, own))
         else:
-            _add(own, "step", "A step is {channel, delay: {value, unit}, subject, text, html}.")
+            _add(own, "step", t("sequences.step_shape"))
         for name, sentences in own.items():
             for sentence in sentences:
                 _add(errors, f"steps.{index}.{name}", sentence)
@@ -172,7 +173,7 @@ def step_columns(values: Mapping[str, Any], errors: Errors) -> dict[str, Any]:
     if "channel" in values:
         columns["channel"] = values["channel"]
         if values["channel"] != "email":
-            _add(errors, "channel", "The channel is email.")
+            _add(errors, "channel", t("sequences.channel_choice"))
     columns.update(_delay(values, errors))
     for name, limit in (("subject", MAX_SUBJECT), ("text", MAX_TEXT), ("html", MAX_TEXT)):
         if name in values:
@@ -185,19 +186,19 @@ def _delay(values: Mapping[str, Any], errors: Errors) -> dict[str, Any]:
     if delay is None:
         delay = {name[6:]: values[name] for name in ("delay_value", "delay_unit") if name in values}
     if not isinstance(delay, Mapping):
-        _add(errors, "delay", "The delay is {value, unit}.")
+        _add(errors, "delay", t("sequences.delay_shape"))
         return {}
     columns: dict[str, Any] = {}
     unit = str(delay.get("unit", "working_days"))
     if unit not in set(DelayUnit):
-        _add(errors, "delay", "The unit is working_days, days, hours or minutes.")
+        _add(errors, "delay", t("sequences.unit_choice"))
         return {}
     if "unit" in delay:
         columns["delay_unit"] = unit
     if "value" in delay:
         value = whole_number(delay["value"])
         if value is None or not 0 <= value <= LONGEST_DELAY[unit]:
-            _add(errors, "delay", f"A whole number from 0 to {LONGEST_DELAY[unit]}.")
+            _add(errors, "delay", t("sequences.delay_range", limit=LONGEST_DELAY[unit]))
         else:
             columns["delay_value"] = value
     return columns
@@ -208,10 +209,10 @@ def _text(value: object, name: str, limit: int, errors: Errors) -> str:
     if name == "subject":
         text = " ".join(text.split())
     if len(text) > limit:
-        _add(errors, name, f"At most {limit} characters.")
+        _add(errors, name, t("fields.at_most", limit=limit))
         return text
     for problem in text_problems(name, text):
-        _add(errors, name, f"Line {problem.line}, column {problem.column}: {problem.message}")
+        _add(errors, name, t("texts.at_place", line=problem.line, column=problem.column, said=problem.message))
     return text
 
 

@@ -24,6 +24,7 @@ from app.services import audit, enrollments
 from app.services.campaign_rows import locked, tell
 from app.services.campaign_shape import MAX_STEPS, TextProblem, read_step, text_problems
 from app.services.replanning import replan
+from app.strings import t
 
 __all__ = ["TextProblem", "WhoSkips", "add_step", "check_texts", "delete_step", "edit_step", "effect_of_adding",
            "effect_of_deleting", "move_step", "replace_steps", "use_starter", "version"]  # fmt: skip
@@ -57,9 +58,9 @@ def add_step(
     if after is not None and after not in {node.id for node in nodes if not node.deleted}:
         raise NotFound
     if len([node for node in nodes if not node.deleted]) >= MAX_STEPS:
-        raise Invalid.field("steps", f"At most {MAX_STEPS} steps.")
+        raise Invalid.field("steps", t("sequences.most_steps", limit=MAX_STEPS))
     columns = read_step(values)
-    _confirm(insertion_effect(nodes, after, progress_of(campaign_id)), confirmed, "would never get this step")
+    _confirm(insertion_effect(nodes, after, progress_of(campaign_id)), confirmed, "sequences.confirm_insertion")
     step = _insert(campaign, columns, after, moved_by_insertion(nodes, after))
     _edited(campaign, by, "step.create", step.id, after=columns)
     replan(campaign, behind=after)
@@ -114,13 +115,13 @@ def move_step(client_id: int, campaign_id: int, step_id: int, after: int | None,
     """Put a step behind another (None: first). Only before the start: raises Conflict afterwards."""
     campaign = _editable(client_id, campaign_id)
     if campaign.status != "draft":
-        raise Conflict("The campaign has started: its steps keep their order.")
+        raise Conflict(t("sequences.keep_order"))
     nodes = nodes_of(campaign_id)
     line = [node.id for node in in_order(nodes)]
     if step_id not in line or (after is not None and after not in line):
         raise NotFound
     if after == step_id:
-        raise Invalid.field("after", "A step cannot follow itself.")
+        raise Invalid.field("after", t("sequences.not_behind_itself"))
     line.remove(step_id)
     line.insert(0 if after is None else line.index(after) + 1, step_id)
     for place, number in enumerate(line):
@@ -137,8 +138,8 @@ def delete_step(client_id: int, campaign_id: int, step_id: int, *, by: int | Non
     step = _step(campaign, step_id)
     nodes = nodes_of(campaign_id)
     if campaign.status in {"running", "paused"} and len(in_order(nodes)) == 1:
-        raise Conflict("This is the only step of a started campaign. Stop the campaign instead.")
-    _confirm(deletion_effect(nodes, step_id, progress_of(campaign_id, PERMITTED)), confirmed, "would lose this step")
+        raise Conflict(t("sequences.only_step"))
+    _confirm(deletion_effect(nodes, step_id, progress_of(campaign_id, PERMITTED)), confirmed, "sequences.confirm_removal")
     step.deleted_at = db.session.scalar(select(func.clock_timestamp()))
     db.session.flush()
     enrollments.take_back_step(client_id, step_id)
@@ -162,7 +163,7 @@ def use_starter(client_id: int, campaign_id: int, key: str, *, by: int | None) -
     """Replace the steps of a draft by a starter sequence (``app.domain.starter_sequences``). Raises Conflict, NotFound."""
     campaign = _editable(client_id, campaign_id)
     if campaign.status != "draft":
-        raise Conflict("The campaign has started: its steps can only be edited one by one.")
+        raise Conflict(t("sequences.one_by_one"))
     sequence = starter_sequence(key)
     if sequence is None:
         raise NotFound
@@ -198,7 +199,7 @@ def replace_steps(campaign: Campaign, wanted: Sequence[Mapping[str, Any]]) -> li
 def _editable(client_id: int, campaign_id: int) -> Campaign:
     campaign = locked(client_id, campaign_id)
     if campaign.status == "stopped":
-        raise Conflict("This campaign was stopped for good. Duplicate it to go on.")
+        raise Conflict(t("campaigns.stopped_duplicate"))
     return campaign
 
 
@@ -228,13 +229,12 @@ def _named(effect: EditEffect) -> WhoSkips:
     return WhoSkips(len(ids), tuple((row[0], row[1]) for row in rows))
 
 
-def _confirm(effect: EditEffect, confirmed: bool, what: str) -> None:
+def _confirm(effect: EditEffect, confirmed: bool, question: str) -> None:
     if confirmed or effect.free:
         return
     skips = _named(effect)
-    people = "1 lead" if skips.count == 1 else f"{skips.count} leads"
     raise Conflict(
-        f"{people} {what}. Confirm to go on.",
+        t(question, n=skips.count),
         code="needs_confirmation",
         details={"count": skips.count, "who": [{"lead_id": number, "name": name} for number, name in skips.who]},
     )

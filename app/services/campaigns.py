@@ -21,6 +21,7 @@ from app.services.campaign_senders import replace_senders
 from app.services.campaign_shape import CALENDAR_FIELDS, MAX_NAME, CampaignShape, read_campaign
 from app.services.campaign_steps import replace_steps
 from app.services.replanning import Shift, replan, shift
+from app.strings import t
 
 CAPS = ("daily_cap", "daily_new_leads")
 COLUMNS = (*CALENDAR_FIELDS, *CAPS, "allow_elsewhere")
@@ -58,9 +59,9 @@ def edit(client_id: int, campaign_id: int, values: Mapping[str, Any], *, by: int
     if version is not None and version != campaign.version:
         raise Conflict.meanwhile("campaign")
     if campaign.status == "stopped":
-        raise Conflict("This campaign was stopped for good. Duplicate it to go on.")
+        raise Conflict(t("campaigns.stopped_duplicate"))
     if values.get("steps") is not None and campaign.status != "draft":
-        raise Conflict("The campaign has started: edit, add or remove its steps one by one.")
+        raise Conflict(t("campaigns.steps_one_by_one"))
     before = _snapshot(campaign)
     shape = read_campaign(client_id, values, {name: getattr(campaign, name) for name in CALENDAR_FIELDS}, new=False)
     for name, value in shape.columns.items():
@@ -123,7 +124,7 @@ def sender_ids(campaign_id: int) -> list[int]:
 def duplicate(client_id: int, campaign_id: int, *, by: int | None) -> Campaign:
     """A new draft with the same steps, calendar and senders; no leads. Its name is ``<name> (copy)``."""
     source = reading.campaign(client_id, campaign_id)
-    copy = Campaign(client_id=client_id, status="draft", created_by=by, name=f"{source.name[: MAX_NAME - 7]} (copy)")
+    copy = Campaign(client_id=client_id, status="draft", created_by=by, name=t("campaigns.copy_name", name=source.name[:MAX_NAME - 7]))
     for column in COLUMNS:
         setattr(copy, column, getattr(source, column))
     db.session.add(copy)
@@ -151,7 +152,7 @@ def delete(client_id: int, campaign_id: int, *, by: int | None) -> None:
     """Remove a draft, finished or stopped campaign from the lists. Raises Conflict while it runs or is paused."""
     campaign = locked(client_id, campaign_id)
     if campaign.status in {"running", "paused"}:
-        raise Conflict("Stop the campaign first; then it can be removed.")
+        raise Conflict(t("campaigns.stop_first"))
     campaign.deleted_at = db.session.scalar(select(func.clock_timestamp()))
     campaign.version += 1
     audit.record("campaign.delete", "campaign", campaign_id, client_id=client_id, user_id=by, before={"name": campaign.name})

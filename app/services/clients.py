@@ -20,6 +20,7 @@ from app.domain.statuses import CampaignStatus, Role
 from app.domain.zones import known_countries, known_zones
 from app.models import Campaign, Client, User
 from app.services import audit, people
+from app.strings import t
 
 SLUG = re.compile(r"[a-z](?:[a-z0-9]|-(?=[a-z0-9])){1,39}")
 RESERVED = frozenset({"new", "api", "static", "login", "logout", "claim", "admin", "settings", "stream", "docs", "all"})
@@ -70,7 +71,7 @@ def change_client(client: Client, values: Mapping[str, Any], *, seen: str | None
     _check(wanted)
     stored = _stored(wanted)
     if stored.get("postal_address") == "" and client.postal_address.strip() and _is_under_way(client.id):
-        raise Invalid.field("postal_address", "Campaigns are under way, and each of their messages carries this address. Write the new one.")
+        raise Invalid.field("postal_address", t("clients.address_needed"))
     before = {key: getattr(client, key) for key in wanted if getattr(client, key) != stored[key]}
     for key, value in stored.items():
         setattr(client, key, value)
@@ -107,25 +108,25 @@ def _check(values: Mapping[str, Any]) -> None:
             wrong["name"] = [str(fault)]
     slug = values.get("slug")
     if slug is not None and not SLUG.fullmatch(slug):
-        wrong["slug"] = ["Use 2 to 40 small letters, digits and single hyphens, beginning with a letter."]
+        wrong["slug"] = [t("clients.slug_shape")]
     elif slug in RESERVED:
-        wrong["slug"] = ["This word is used by the product itself. Choose another."]
+        wrong["slug"] = [t("clients.slug_reserved")]
     if "timezone" in values and values["timezone"] not in known_zones():
-        wrong["timezone"] = ["Choose a time zone of the list, like Europe/Lisbon."]
+        wrong["timezone"] = [t("fields.timezone_choice")]
     if values.get("country") and values["country"].strip().upper() not in known_countries():
-        wrong["country"] = ["Write the two letters of a country, like IN, PT or GB."]
+        wrong["country"] = [t("clients.country_shape")]
     if "language" in values and not re.fullmatch(r"[a-z]{2}(-[A-Za-z]{2,4})?", values["language"] or ""):
-        wrong["language"] = ["Write two small letters, like en or pt."]
+        wrong["language"] = [t("clients.language_shape")]
     low, high = RETENTION
     if "retention_days" in values and not low <= values["retention_days"] <= high:
-        wrong["retention_days"] = [f"Write a number of days from {low} to {high:,}."]
+        wrong["retention_days"] = [t("clients.days_range", low=low, high=high)]
     if values.get("email"):
         try:
             parse_address(values["email"], allow_reserved=True)
         except AddressError as error:
             wrong["email"] = [str(error)]
     if wrong:
-        raise Invalid("Please look at the marked fields.", details=wrong)
+        raise Invalid(t("fields.marked"), details=wrong)
 
 
 def _insert(wanted: Mapping[str, Any], chosen: bool) -> Client:
@@ -139,4 +140,4 @@ def _insert(wanted: Mapping[str, Any], chosen: bool) -> Client:
         statement = insert(Client).values({**values, "slug": slug}).on_conflict_do_nothing(index_elements=["slug"])
         if db.session.scalar(statement.returning(Client.id)):
             return db.session.get_one(Client, client_id)
-    raise Invalid.field("slug", "Another client has this short name.")
+    raise Invalid.field("slug", t("clients.slug_taken"))

@@ -26,6 +26,7 @@ from app.core.witness import Witness
 from app.services import schedule_state
 from app.services.outbox.plain import plain_connection
 from app.services.recovery import continuity
+from app.strings import t
 
 LOWEST_POSTGRESQL = 15
 PROCESS_SILENT_AFTER = timedelta(seconds=20)
@@ -69,26 +70,26 @@ def check_database(_settings: Settings) -> Finding:
         version = int(_value("SHOW server_version_num")) // 10000
     except SQLAlchemyError as error:
         rollback()
-        return red("database", f"PostgreSQL does not answer ({type(error).__name__}).", "Start it, or correct DATABASE_URL.")
+        return red("database", t("doctor.no_postgresql", error=type(error).__name__), t("doctor.no_postgresql_fix"))
     if version < LOWEST_POSTGRESQL:
-        return red("database", f"PostgreSQL {version}.", f"Use PostgreSQL {LOWEST_POSTGRESQL} or newer.")
-    return good("database", f"PostgreSQL {version}")
+        return red("database", t("doctor.old_postgresql", version=version), t("doctor.old_postgresql_fix", lowest=LOWEST_POSTGRESQL))
+    return good("database", t("doctor.postgresql", version=version))
 
 
 def check_durability(_settings: Settings) -> Finding:
     off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if _value(f"SHOW {name}") == "off"]
     if off:
-        fix = f"Set {', '.join(off)} to on in postgresql.conf and reload: without it a power cut may send a message twice."
-        return red("durability", f"{', '.join(off)} is off.", fix)
-    return good("durability", "fsync, full_page_writes and synchronous_commit are on")
+        fix = t("doctor.not_durable_fix", names=", ".join(off))
+        return red("durability", t("doctor.not_durable", names=", ".join(off)), fix)
+    return good("durability", t("doctor.durable"))
 
 
 def check_role(_settings: Settings) -> Finding:
     role = _value("SELECT current_user")
     bypass = _value("SELECT rolbypassrls OR rolsuper FROM pg_roles WHERE rolname = current_user") == "True"
     if role != database_role() or bypass:
-        return red("role", f"This process works as {role}.", "Run `flask db upgrade`; it makes the roles, or prints the statements to run.")
-    return good("role", f"works as {role}, behind row-level security")
+        return red("role", t("doctor.wrong_role", role=role), t("doctor.wrong_role_fix"))
+    return good("role", t("doctor.role", role=role))
 
 
 def check_migrations(_settings: Settings) -> Finding:
@@ -97,23 +98,23 @@ def check_migrations(_settings: Settings) -> Finding:
     head = ScriptDirectory(str(Path(__file__).resolve().parents[2] / "migrations")).get_current_head()
     now = _value("SELECT version_num FROM alembic_version")
     if now != head:
-        return red("migrations", f"The database is at {now}, the code at {head}.", "Run `flask db upgrade`.")
-    return good("migrations", f"at {head}")
+        return red("migrations", t("doctor.not_migrated", now=now, head=head), t("doctor.not_migrated_fix"))
+    return good("migrations", t("doctor.migrated", head=head))
 
 
 def check_redis(_settings: Settings) -> Finding:
     try:
         bell().connection.ping()
     except redis.RedisError as error:
-        fix = "Start it, or correct REDIS_URL. Until then everything works, a few seconds late."
-        return warning("redis", f"Redis does not answer ({type(error).__name__}).", fix)
-    return good("redis", "answers")
+        fix = t("doctor.no_redis_fix")
+        return warning("redis", t("doctor.no_redis", error=type(error).__name__), fix)
+    return good("redis", t("doctor.redis"))
 
 
 def check_secret(settings: Settings) -> Finding:
     if settings.secret_key in SAMPLE_SECRETS or len(set(settings.secret_key)) < 8:
-        return red("secret", "EMBERPOST_SECRET_KEY is a sample.", "Write `openssl rand -hex 32` into it.")
-    return good("secret", "EMBERPOST_SECRET_KEY is your own")
+        return red("secret", t("doctor.sample_secret"), t("doctor.sample_secret_fix"))
+    return good("secret", t("doctor.own_secret"))
 
 
 def check_stored_secrets(_settings: Settings) -> Finding:
@@ -123,19 +124,19 @@ def check_stored_secrets(_settings: Settings) -> Finding:
         try:
             vault().open(row.smtp_secret, f"mailboxes.smtp_secret:{row.id}")
         except CannotOpen:
-            fix = "Put the key they were sealed with back into EMBERPOST_ENCRYPTION_KEYS (behind the new one)."
-            return red("stored passwords", f"The password of mailbox {row.id} does not open.", fix)
+            fix = t("doctor.cannot_open_fix")
+            return red("stored passwords", t("doctor.cannot_open", id=row.id), fix)
         old += Vault.key_id(row.smtp_secret) != vault().current_id
     if old:
-        return warning("stored passwords", f"{old} of the last {len(rows)} use an older key.", "Run `flask keys rotate`.")
-    return good("stored passwords", "open with the current key")
+        return warning("stored passwords", t("doctor.older_key", old=old, n=len(rows)), t("doctor.older_key_fix"))
+    return good("stored passwords", t("doctor.current_key"))
 
 
 def check_mode(settings: Settings) -> Finding:
     stored = db.session.execute(text("SELECT mode FROM instance")).scalar()
     if stored is not None and stored != settings.mode:
-        fix = f"Set EMBERPOST_MODE={stored}, or start a new instance with its own database."
-        return red("mode", f"This is a {stored} instance, started as {settings.mode}.", fix)
+        fix = t("doctor.started_as_fix", stored=stored)
+        return red("mode", t("doctor.started_as", stored=stored, mode=settings.mode), fix)
     return good("mode", settings.mode)
 
 
@@ -143,24 +144,24 @@ def check_clock(_settings: Settings) -> Finding:
     theirs = db.session.execute(text("SELECT clock_timestamp()")).scalar_one()
     apart = abs((theirs - datetime.now(UTC)).total_seconds())
     if apart > 5:
-        return red("clock", f"This machine and PostgreSQL are {apart:.0f} s apart.", "Run a time service (chrony, systemd-timesyncd) on both.")
-    return good("clock", "agrees with PostgreSQL's")
+        return red("clock", t("doctor.clocks_apart", seconds=apart), t("doctor.clocks_apart_fix"))
+    return good("clock", t("doctor.clocks_agree"))
 
 
 def check_ehlo(settings: Settings) -> Finding:
     name = greeting_name(settings)
     if "." not in name or name.startswith(("localhost", "[")):
-        fix = "Set EMBERPOST_EHLO_NAME to a name that points to this machine: some servers refuse others."
-        return warning("greeting name", f"We greet mail servers as {name!r}.", fix)
+        fix = t("doctor.greeting_fix")
+        return warning("greeting name", t("doctor.greeting", name=name), fix)
     return good("greeting name", name)
 
 
 def check_public_url(settings: Settings) -> Finding:
     if not settings.public_url:
-        fix = "Set EMBERPOST_PUBLIC_URL to the https address of this installation: then a click is enough to leave."
-        return warning("way out", "Leads can leave by mail and by answering only.", fix)
+        fix = t("doctor.no_public_url_fix")
+        return warning("way out", t("doctor.no_public_url"), fix)
     if not settings.public_url.startswith("https://") and not settings.rehearsal:
-        return warning("way out", f"{settings.public_url} is not https.", "Put a TLS reverse proxy in front.")
+        return warning("way out", t("doctor.not_https", url=settings.public_url), t("doctor.not_https_fix"))
     return good("way out", settings.public_url)
 
 
@@ -168,15 +169,15 @@ def check_disk(settings: Settings) -> Finding:
     folder = Path(settings.data_dir)
     free = shutil.disk_usage(folder if folder.exists() else Path.cwd()).free
     if free < LOWEST_FREE_BYTES:
-        return red("disk", f"{free // 2**20} MB are free.", "Make room: PostgreSQL stops when the disk is full.")
-    return good("disk", f"{free / 2**30:.1f} GB free")
+        return red("disk", t("doctor.disk_full", mb=free // 2**20), t("doctor.disk_full_fix"))
+    return good("disk", t("doctor.disk", gb=free / 2**30))
 
 
 def check_assets(_settings: Settings) -> Finding:
     vendor = Path(__file__).resolve().parents[1] / "static" / "vendor"
     if not any(vendor.glob("**/htmx*.js")):
-        return red("page files", "The pages' style and scripts are not installed.", "Run bin/run once, or `npm ci` and `python -m launch.assets`.")
-    return good("page files", "installed")
+        return red("page files", t("doctor.no_assets"), t("doctor.no_assets_fix"))
+    return good("page files", t("doctor.assets"))
 
 
 def _beats() -> dict[str, datetime]:
@@ -191,9 +192,9 @@ def check_process(kind: str, needed: State) -> Callable[[Settings], Finding]:
         seen = _beats().get(kind)
         now = db.session.execute(text("SELECT clock_timestamp()")).scalar_one()
         if seen is None or now - seen > PROCESS_SILENT_AFTER:
-            when = "was never heard of" if seen is None else f"was last heard of {int((now - seen).total_seconds())} s ago"
-            return Finding(f"process {kind}", needed, f"{kind} {when}.", f"Start the Procfile's process {kind}.")
-        return good(f"process {kind}", "runs")
+            silent = t("doctor.process_silent", kind=kind, seconds=int((now - seen).total_seconds())) if seen else t("doctor.process_never", kind=kind)
+            return Finding(f"process {kind}", needed, silent, t("doctor.process_fix", kind=kind))
+        return good(f"process {kind}", t("doctor.process"))
 
     return check
 
@@ -201,42 +202,42 @@ def check_process(kind: str, needed: State) -> Callable[[Settings], Finding]:
 def check_uncertain(_settings: Settings) -> Finding:
     count = int(_value("SELECT count(*) FROM deliveries WHERE status = 'uncertain'"))
     if count:
-        return warning("not sure", f"{count} messages may or may not have arrived.", "Decide on the page «Not sure».")
-    return good("not sure", "none")
+        return warning("not sure", t("doctor.uncertain", count=count), t("doctor.uncertain_fix"))
+    return good("not sure", t("doctor.none_uncertain"))
 
 
 def check_continuity(settings: Settings) -> Finding:
     found = continuity.problem(plain_connection(), Witness(settings.data_dir).highest)
     if found is not None:
         return red("continuity", found.why, found.fix)
-    return good("continuity", "this is the database that sent last")
+    return good("continuity", t("doctor.same_database"))
 
 
 def check_equation(_settings: Settings) -> Finding:
     """What the hourly look at the ledger found last."""
     kept = continuity.facts(plain_connection()).get("equation")
     if not kept:
-        return good("ledger equation", "is looked at every hour")
+        return good("ledger equation", t("doctor.equation_to_come"))
     if kept["faults"]:
         what = "; ".join(f"{fault}: {', '.join(map(str, ids[:10]))}" for fault, ids in kept["faults"].items())
-        return red("ledger equation", f"{what}.", "Run `flask audit no-doubles`, keep its output and the log, and report it.")
-    return good("ledger equation", f"{kept['planned']} planned messages are the sum of all states")
+        return red("ledger equation", f"{what}.", t("doctor.equation_fix"))
+    return good("ledger equation", t("doctor.equation", planned=kept["planned"]))
 
 
 def check_schedule(_settings: Settings) -> Finding:
     state = schedule_state.state()
     if state.paused:
-        by = f" by {state.paused_by}" if state.paused_by else ""
-        since = f" since {state.paused_at:%Y-%m-%d %H:%M} UTC" if state.paused_at else ""
-        return warning("schedule", f"It is paused{since}{by}: no campaign makes its next message.", "Start it on the page Operations.")
-    return good("schedule", "is not paused")
+        by = t("doctor.schedule_by", name=state.paused_by) if state.paused_by else ""
+        since = t("doctor.schedule_since", at=state.paused_at) if state.paused_at else ""
+        return warning("schedule", t("doctor.schedule_paused", since=since, by=by), t("doctor.schedule_fix"))
+    return good("schedule", t("doctor.schedule"))
 
 
 def check_mailboxes(_settings: Settings) -> Finding:
     count = int(_value("SELECT count(*) FROM senders WHERE status = 'auth_failed' AND deleted_at IS NULL"))
     if count:
-        return warning("mailboxes", f"{count} cannot log in.", "Correct their passwords on the page Mailboxes.")
-    return good("mailboxes", "all can log in")
+        return warning("mailboxes", t("doctor.mailboxes_out", count=count), t("doctor.mailboxes_out_fix"))
+    return good("mailboxes", t("doctor.mailboxes"))
 
 
 def check_postal(_settings: Settings) -> Finding:
@@ -246,22 +247,22 @@ def check_postal(_settings: Settings) -> Finding:
         " WHERE k.status IN ('running', 'paused') AND k.deleted_at IS NULL AND btrim(c.postal_address) = '' ORDER BY c.name"
     )).all()  # fmt: skip
     if names:
-        return warning("postal address", f"Campaigns are under way without one: {', '.join(names[:5])}.", "Write it on the client's Settings page.")
-    return good("postal address", "stands in every campaign message")
+        return warning("postal address", t("doctor.no_postal", names=", ".join(names[:5])), t("doctor.no_postal_fix"))
+    return good("postal address", t("doctor.postal"))
 
 
 def check_outgoing(_settings: Settings) -> Finding:
     count = int(_value("SELECT count(*) FROM outgoing_endpoints WHERE state = 'broken'"))
     if count:
-        fix = "Settings, Webhooks of their client say which. Mend the receiver, switch the endpoint on, and redeliver."
-        return warning("webhook endpoints", f"{count} failed for days or said they are gone, and are switched off.", fix)
-    return good("webhook endpoints", "none was switched off for failing")
+        fix = t("doctor.endpoints_off_fix")
+        return warning("webhook endpoints", t("doctor.endpoints_off", count=count), fix)
+    return good("webhook endpoints", t("doctor.endpoints"))
 
 
 def check_product_clock(settings: Settings) -> Finding:
     if not settings.rehearsal:
-        return good("product time", "is real time")
-    return good("product time", f"rehearsal, {clock.factor():g} times as fast")
+        return good("product time", t("doctor.real_time"))
+    return good("product time", t("doctor.rehearsal_time", factor=clock.factor()))
 
 
 Check = Callable[[Settings], Finding]
@@ -288,7 +289,7 @@ def examine(settings: Settings, checks: Iterable[Check] = ALL) -> list[Finding]:
         except SQLAlchemyError as error:
             rollback()
             name = getattr(check, "__name__", "check").removeprefix("check_")
-            findings.append(red(name, f"could not be checked ({type(error).__name__}).", "See the log; is the database migrated?"))
+            findings.append(red(name, t("doctor.not_checked", error=type(error).__name__), t("doctor.not_checked_fix")))
         if findings[-1].name == "database" and findings[-1].state is State.RED:
             break
     return findings

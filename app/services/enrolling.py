@@ -15,6 +15,7 @@ from app.core.bell import live_after_commit
 from app.core.errors import Conflict, NotFound
 from app.core.extensions import db
 from app.services.enrollments import ACTIVE, hold_undecided, undecided_leads
+from app.strings import t
 
 MAX_AT_ONCE = 5_000
 
@@ -82,7 +83,7 @@ def _campaign(client_id: int, campaign_id: int) -> Any:
     if row is None:
         raise NotFound()
     if row.status == "stopped":
-        raise Conflict("This campaign was stopped for good. Duplicate it to add leads.")
+        raise Conflict(t("campaigns.stopped_no_leads"))
     return row
 
 

@@ -18,6 +18,7 @@ from app.core.errors import Conflict, NotFound
 from app.core.extensions import db
 from app.domain.reasons import Reason
 from app.domain.statuses import ENROLLMENT_ACTIVE, EnrollmentStatus
+from app.strings import t
 
 ACTIVE = tuple(sorted(str(status) for status in ENROLLMENT_ACTIVE))
 
@@ -333,7 +334,7 @@ def only_active_lead(client_id: int, campaign_id: int, lead_id: int) -> int:
     if row is None:
         raise NotFound()
     if row.status not in ACTIVE:
-        raise Conflict("This lead's sequence has already ended; nothing is left to pause or skip.")
+        raise Conflict(t("campaigns.walk_ended"))
     return int(row.id)
 
 

@@ -8,6 +8,7 @@ from app.core.config import Settings
 from app.core.errors import Conflict
 from app.core.extensions import db
 from app.models import Instance
+from app.strings import t
 
 
 def ensure_instance(settings: Settings) -> Instance:
@@ -17,7 +18,5 @@ def ensure_instance(settings: Settings) -> Instance:
     )
     row = db.session.get_one(Instance, 1)
     if row.mode != settings.mode:
-        raise Conflict(
-            f"This database belongs to a {row.mode} instance: set EMBERPOST_MODE={row.mode}, or use another database.", code="other_mode"
-        )
+        raise Conflict(t("doctor.other_mode", mode=row.mode), code="other_mode")
     return row

@@ -23,6 +23,7 @@ from app.services.ending import AT_ONCE, end_stopped
 from app.services.forecast import Forecast, forecast
 from app.services.launch_checks import Check, CheckState, SkippedGroup, all_checks, going, skipped_leads
 from app.services.replanning import first_times
+from app.strings import t
 
 __all__ = ["Check", "CheckState", "LaunchReport", "SkippedGroup", "pause", "report", "resume", "start", "stop"]
 
@@ -57,10 +58,9 @@ def report(
 
 
 def _button(leads: int, ahead: Forecast) -> str:
-    people = "1 lead" if leads == 1 else f"{leads} leads"
     if ahead.first_at is None:
-        return f"Start: {people}"
-    return f"Start: {people}, first mail {ahead.first_at.astimezone(ZoneInfo(ahead.zone)):%a %H:%M}"
+        return t("checks.button", n=leads)
+    return t("checks.button_first", n=leads, at=ahead.first_at.astimezone(ZoneInfo(ahead.zone)))
 
 
 def start(client_id: int, campaign_id: int, *, by: int | None, now: datetime | None = None) -> Campaign:
@@ -68,13 +68,13 @@ def start(client_id: int, campaign_id: int, *, by: int | None, now: datetime | N
     now = now or clock.now()
     campaign = locked(client_id, campaign_id)  # nothing is forbidden by a start, so no permit has to wait for it
     if campaign.status != CampaignStatus.DRAFT:
-        raise Conflict(f"Only a draft can be started; this campaign is {campaign.status}.")
+        raise Conflict(t("checks.only_draft_starts", status=campaign.status))
     skipped = tuple(skipped_leads(campaign))
     checks = all_checks(campaign, None, going(campaign, skipped), skipped, "", now)
     blocking = [check for check in checks if check.state is CheckState.BLOCKING]
     if blocking:
         details = {check.key: [one.sentence for one in blocking if one.key == check.key] for check in blocking}
-        raise Invalid("The campaign cannot start yet.", code="cannot_launch", details=details)
+        raise Invalid(t("checks.cannot_start"), code="cannot_launch", details=details)
     campaign.launched_at = now
     _turn(campaign, CampaignStatus.RUNNING, by, now, "campaign.launch")
     first_times(campaign, now)
@@ -86,7 +86,7 @@ def pause(client_id: int, campaign_id: int, *, by: int | None, reason: str = "")
     lock_hot()
     campaign = locked(client_id, campaign_id)
     if campaign.status != CampaignStatus.RUNNING:
-        raise Conflict(f"Only a running campaign can be paused; this one is {campaign.status}.")
+        raise Conflict(t("checks.only_running_pauses", status=campaign.status))
     _turn(campaign, CampaignStatus.PAUSED, by, clock.now(), "campaign.pause", reason)
     return campaign
 
@@ -96,7 +96,7 @@ def resume(client_id: int, campaign_id: int, *, by: int | None) -> Campaign:
     lock_hot()
     campaign = locked(client_id, campaign_id)
     if campaign.status != CampaignStatus.PAUSED:
-        raise Conflict(f"Only a paused campaign can be resumed; this one is {campaign.status}.")
+        raise Conflict(t("checks.only_paused_resumes", status=campaign.status))
     _turn(campaign, CampaignStatus.RUNNING, by, clock.now(), "campaign.resume")
     return campaign
 
@@ -107,7 +107,7 @@ def stop(client_id: int, campaign_id: int, *, by: int | None) -> Campaign:
     lock_hot()
     campaign = locked(client_id, campaign_id)
     if CampaignStatus.STOPPED not in CAMPAIGN_EDGES[CampaignStatus(campaign.status)]:
-        raise Conflict("This campaign is stopped already. Duplicate it to start again.")
+        raise Conflict(t("checks.stopped_already"))
     now = clock.now()
     _turn(campaign, CampaignStatus.STOPPED, by, now, "campaign.stop")
     if end_stopped(now, campaign_id=campaign_id) >= AT_ONCE:

@@ -20,6 +20,7 @@ from app.queries.campaign_calendars import calendar_of, own_hours, through
 from app.queries.campaign_people import explain
 from app.services.campaign_shape import text_problems
 from app.services.forecast import Forecast
+from app.strings import t
 
 NAMED = 20
 _ALWAYS = {"sender_name", "sender_first_name", "sender_email", "client_name", "unsubscribe_url", "email"}
@@ -76,23 +77,22 @@ def all_checks(
 def _steps(steps: list[Step]) -> Iterator[Check]:
     faults = list(_faulty(steps))
     if not steps:
-        yield Check("steps", BLOCKING, "There is no message yet. Write the first one.", "steps")
+        yield Check("steps", BLOCKING, t("checks.no_message"), "steps")
     elif not steps[0].subject.strip():
-        yield Check("subject", BLOCKING, "The first message has no subject.", "steps", steps[0].id)
+        yield Check("subject", BLOCKING, t("checks.no_subject"), "steps", steps[0].id)
     yield from faults
     if steps and steps[0].subject.strip() and not faults:
-        count = "1 message" if len(steps) == 1 else f"{len(steps)} messages"
-        yield Check("steps", OK, f"{count}, all texts can be used.", "steps")
+        yield Check("steps", OK, t("checks.texts_good", n=len(steps)), "steps")
 
 
 def _faulty(steps: list[Step]) -> Iterator[Check]:
     for number, step in enumerate(steps, 1):
         if not step.text.strip() and not step.html.strip():
-            yield Check("text", BLOCKING, f"Message {number} has no text.", "steps", step.id)
+            yield Check("text", BLOCKING, t("checks.no_text", number=number), "steps", step.id)
         for name in ("subject", "text", "html"):
             for problem in text_problems(name, getattr(step, name)):
-                where = f"Message {number}, {name}, line {problem.line}, column {problem.column}"
-                yield Check("template", BLOCKING, f"{where}: {problem.message}", "steps", step.id)
+                sentence = t("checks.text_wrong", number=number, name=name, line=problem.line, column=problem.column, said=problem.message)
+                yield Check("template", BLOCKING, sentence, "steps", step.id)
 
 
 def _chosen(campaign: Campaign) -> list[Mailbox]:
@@ -105,30 +105,29 @@ def _senders(campaign: Campaign) -> Iterator[Check]:
     mailboxes = _chosen(campaign)
     active = [mailbox for mailbox in mailboxes if mailbox.status == "active"]
     if not mailboxes:
-        yield Check("senders", BLOCKING, "No mailbox is chosen. Choose at least one.", "senders")
+        yield Check("senders", BLOCKING, t("checks.no_mailbox"), "senders")
     elif not active:
-        yield Check("senders", BLOCKING, "None of the chosen mailboxes is active. Verify or resume one.", "mailboxes")
+        yield Check("senders", BLOCKING, t("checks.none_active"), "mailboxes")
     else:
-        yield Check("senders", OK, f"{len(active)} of {len(mailboxes)} chosen mailboxes can send.", "senders")
+        yield Check("senders", OK, t("checks.mailboxes", active=len(active), chosen=len(mailboxes)), "senders")
     for mailbox in mailboxes:
         if mailbox.status != "active" and active:
-            words = {"connecting": "is not verified yet", "paused": "is paused", "auth_failed": "cannot log in"}
-            sentence = f"{mailbox.address} {words.get(mailbox.status, mailbox.status)}; its leads wait."
-            yield Check("sender", WARN, sentence, "mailboxes")
+            known = mailbox.status if mailbox.status in ("connecting", "paused", "auth_failed") else "waits"
+            yield Check("sender", WARN, t(f"checks.mailbox_{known}", address=mailbox.address, status=mailbox.status), "mailboxes")
 
 
 def _hours(campaign: Campaign, now: datetime) -> Iterator[Check]:
     calendar = calendar_of(campaign)
     if calendar is None or next_open(calendar, now) is None:
-        yield Check("hours", BLOCKING, "The campaign's hours never open. Paint at least one window.", "schedule")
+        yield Check("hours", BLOCKING, t("checks.never_open"), "schedule")
         return
     empty = False
     for mailbox in _chosen(campaign):
         own = own_hours(mailbox)
         if own is not None and next_open(through(calendar, mailbox), now) is None:
             empty = True
-            clocks = (("The campaign", describe(calendar)), (mailbox.address, describe(own)))
-            sentence = f"{mailbox.address} is never open at the campaign's hours: nothing could leave through it."
+            clocks = ((t("checks.the_campaign"), describe(calendar)), (mailbox.address, describe(own)))
+            sentence = t("checks.never_open_together", address=mailbox.address)
             yield Check("hours", BLOCKING, sentence, "schedule", clocks=clocks)
     if not empty:
         yield Check("hours", OK, describe(calendar), "schedule")
@@ -136,9 +135,9 @@ def _hours(campaign: Campaign, now: datetime) -> Iterator[Check]:
 
 def _people(leads: int, skipped: Iterable[SkippedGroup]) -> Iterator[Check]:
     if leads == 0:
-        yield Check("people", BLOCKING, "Nobody would be written to. Add leads.", "people")
+        yield Check("people", BLOCKING, t("checks.nobody"), "people")
     else:
-        yield Check("people", OK, "1 lead starts." if leads == 1 else f"{leads} leads start.", "people")
+        yield Check("people", OK, t("checks.leads_start", n=leads), "people")
     for group in skipped:
         yield Check(f"skipped_{group.reason}", WARN, f"{group.count} × {group.text}", "people")
 
@@ -150,22 +149,19 @@ def _capacity(steps: list[Step], ahead: Forecast, leads: int) -> Iterator[Check]
         return
     sent = sum(ahead.totals)
     if ahead.beyond and sent < planned:
-        sentence = (
-            f"In the next {len(ahead.days)} days {sent} of {planned} messages can leave; follow-ups will come later than their delays. "
-            "Raise the caps or choose more mailboxes to be faster."
-        )
+        sentence = t("checks.too_slow", days=len(ahead.days), sent=sent, planned=planned)
         yield Check("capacity", WARN if len(ahead.days) >= 14 else OK, sentence, "senders")
 
 
 def _leaving(campaign: Campaign, public_url: str) -> Iterator[Check]:
     address = db.session.execute(select(Client.postal_address).where(Client.id == campaign.client_id)).scalar_one()
     if not address.strip():
-        sentence = "The client has no postal address; the law asks for one in every message."
+        sentence = t("checks.no_postal")
         yield Check("postal_address", BLOCKING, sentence, "client")
     if public_url:
-        yield Check("way_out", OK, "Every message carries a link to unsubscribe.", "steps")
+        yield Check("way_out", OK, t("checks.way_out"), "steps")
     else:
-        sentence = "This installation has no public address: messages can be left by mail and by answering only, not by a link."
+        sentence = t("checks.no_public_address")
         yield Check("way_out", WARN, sentence, "operator")
 
 
@@ -196,7 +192,7 @@ def skipped_leads(campaign: Campaign) -> list[SkippedGroup]:
     for row in rows:
         sentence = explain(row.reason).text
         if row.reason == "needs_attention_variable":
-            sentence = f"A value for the text is missing ({', '.join(needed)})."
+            sentence = t("checks.value_missing", names=", ".join(needed))
         groups.append(SkippedGroup(row.reason, sentence, row.n, tuple(zip(row.leads, row.names, strict=True))))
     return groups
 

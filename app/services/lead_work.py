@@ -24,6 +24,7 @@ from app.queries import leads as queries
 from app.queries.campaign_people import PeopleFilter
 from app.queries.leads import LeadFilter
 from app.services import campaign_leads, leads
+from app.strings import t
 
 #: Leads of a client, or of one campaign.
 Found = LeadFilter | PeopleFilter
@@ -56,7 +57,7 @@ def start(found: Found, action: str, target: int | None, *, by: int | None) -> i
     """
     present = shown(found.client_id)
     if present is not None and present.running:
-        raise Conflict("A change of many leads is still running. Wait until it is done.")
+        raise Conflict(t("leads.work_running"))
     total, newest = _size(found)
     _tell(found.client_id, Work(action, total, by=by))
     given = [asdict(found), action, target, newest, by]
@@ -99,7 +100,7 @@ def carry_out(found: Found, action: str, target: int | None, newest: int, by: in
             work = replace(work, done=done, total=max(work.total, done), changed=work.changed + changed, skipped=dict(skipped))
             _tell(found.client_id, work)
     except (Conflict, NotFound) as refused:
-        work = replace(work, error=refused.message or "The campaign is gone.")
+        work = replace(work, error=refused.message or t("leads.campaign_gone"))
     work = replace(work, running=False)
     _tell(found.client_id, work)
     with transaction():

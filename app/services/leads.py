@@ -18,6 +18,7 @@ from app.domain.fingerprint import fingerprint
 from app.domain.lead_values import MAX_CUSTOM_FIELDS, BadValue, LeadValues, lead_values
 from app.models import Lead
 from app.services import audit, enrollments, suppressions
+from app.strings import t
 
 FIELDS = ("email", "first_name", "last_name", "company", "title", "linkedin_url", "timezone", "language", "consent_note")
 _EMPTY: Mapping[str, Any] = {name: None if name in {"email", "linkedin_url", "timezone", "language"} else "" for name in FIELDS}
@@ -37,7 +38,7 @@ def _checked(values: Mapping[str, Any], allow_reserved: bool) -> tuple[dict[str,
                 columns["linkedin_slug"] = found.linkedin_slug
     custom = _own_fields(values["custom"], wrong) if values.get("custom") is not None else None
     if wrong:
-        raise Invalid("Some fields do not fit; see details.", details=wrong)
+        raise Invalid(t("fields.do_not_fit"), details=wrong)
     return columns, custom
 
 
@@ -52,11 +53,11 @@ def _one(given: Mapping[str, str], allow_reserved: bool, wrong: dict[str, list[s
 def _own_fields(given: Mapping[str, Any], wrong: dict[str, list[str]]) -> dict[str, str]:
     kept: dict[str, str] = {}
     if len(given) > MAX_CUSTOM_FIELDS:
-        wrong["custom"] = [f"At most {MAX_CUSTOM_FIELDS} own fields."]
+        wrong["custom"] = [t("leads.most_own_fields", limit=MAX_CUSTOM_FIELDS)]
         return kept
     for name, value in given.items():
         if not CUSTOM_NAME.fullmatch(name):
-            wrong[f"custom.{name[:60]}"] = ["Use letters, digits and underscores, beginning with a letter."]
+            wrong[f"custom.{name[:60]}"] = [t("leads.own_name_shape")]
         elif value is not None:
             kept |= _one({f"custom.{name}": str(value)}, False, wrong).custom
     return kept
@@ -66,7 +67,7 @@ def create_lead(client_id: int, values: Mapping[str, Any], *, allow_reserved: bo
     """A new lead. Raises Invalid per field, Conflict when the address is already a lead (details: lead_id)."""
     columns, custom = _checked(values, allow_reserved)
     if not columns.get("email"):
-        raise Invalid.field("email", "Write the lead's e-mail address.")
+        raise Invalid.field("email", t("leads.write_address"))
     now = clock.now()
     statement = insert(Lead).values(client_id=client_id, custom=custom or {}, created_at=now, updated_at=now, **columns)
     new = db.session.scalar(statement.on_conflict_do_nothing(index_elements=["client_id", "email_key"]).returning(Lead.id))
@@ -79,7 +80,7 @@ def create_lead(client_id: int, values: Mapping[str, Any], *, allow_reserved: bo
 
 def _taken(client_id: int, email_key: str) -> Conflict:
     known = db.session.scalar(select(Lead.id).where(Lead.client_id == client_id, Lead.email_key == email_key))
-    return Conflict("There is already a lead with this address.", code="duplicate_lead", details={"lead_id": known})
+    return Conflict(t("leads.known"), code="duplicate_lead", details={"lead_id": known})
 
 
 def version(lead: Lead) -> str:
@@ -98,7 +99,7 @@ def change_lead(lead: Lead, values: Mapping[str, Any], *, allow_reserved: bool, 
             raise Conflict.meanwhile("lead")
     columns, custom = _checked(values, allow_reserved)
     if "email" in columns and not columns["email"]:
-        raise Invalid.field("email", "A lead needs an e-mail address.")
+        raise Invalid.field("email", t("leads.need_address"))
     key = columns.get("email_key")
     if key is not None and key != lead.email_key:
         other = db.session.scalar(select(Lead.id).where(Lead.client_id == lead.client_id, Lead.email_key == key))

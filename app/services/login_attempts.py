@@ -12,6 +12,7 @@ from app.core.extensions import db
 from app.core.tokens import new_token, token_hash
 from app.models import LoginAttempt, User
 from app.services import audit, auth, second_factor
+from app.strings import t
 
 LIFE = timedelta(minutes=10)
 TRIES = 10
@@ -22,8 +23,8 @@ class AttemptOver(Unauthenticated):
 
     code = "attempt_over"
 
-    def __init__(self, message: str = "This login took too long. Log in again.") -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or t("auth.took_too_long"))
 
 
 def begin(user: User) -> str:
@@ -70,7 +71,7 @@ def finish(token: str, typed: str, caller: auth.Caller) -> tuple[User, str]:
         attempt.ended_at = machine_now()
         db.session.flush()
         audit.record("user.second_factor_refused", "user", user.id, user_id=user.id, after={"wrong_codes": attempt.wrong})
-        raise AttemptOver(f"{TRIES} wrong codes: this login is over. Begin again with your password.") from wrong
+        raise AttemptOver(t("auth.wrong_codes", n=TRIES)) from wrong
     attempt.ended_at = machine_now()
     db.session.flush()
     return user, how

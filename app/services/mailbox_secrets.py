@@ -13,6 +13,7 @@ from app.channels.base import Credential, EndPoint, PasswordCredential, Security
 from app.core.crypto import vault
 from app.core.errors import Conflict
 from app.models import Mailbox
+from app.strings import t
 
 Side = Literal["smtp", "imap"]
 SECRET_COLUMNS = ("smtp_secret", "imap_secret", "oauth_refresh_secret")
@@ -47,7 +48,7 @@ def endpoint(mailbox: Mailbox, side: Side) -> EndPoint:
 
 def _credential(mailbox: Mailbox, side: Side) -> Credential | None:
     if mailbox.credential_kind == "xoauth2":
-        raise Conflict("Signing in with the provider is not offered yet. Use a password or an app password.")
+        raise Conflict(t("mailboxes.no_oauth_yet"))
     sealed = getattr(mailbox, f"{side}_secret")
     return PasswordCredential(vault().open(sealed, place(f"{side}_secret", mailbox.id))) if sealed else None
 

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 from app.channels.dns import DnsResolver
 from app.core.config import Settings
 from app.core.net import AllowedTargets, Purpose, TargetRefused, clean_host, vet
+from app.strings import t
 
 #: A form waits for it. A name that does not answer in time counts as unknown just now: verifying asks again, and every connection.
 RESOLVE_SECONDS = 0.6
-OPEN_TEXT = "This server is on the Internet: choose STARTTLS or TLS, or the password would travel in the open."
+OPEN_TEXT = t("mailboxes.need_tls")
 _PLACES = (("smtp", Purpose.SMTP), ("imap", Purpose.IMAP))
 
 

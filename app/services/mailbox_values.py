@@ -13,6 +13,7 @@ from app.domain.providers import Provider, provider, provider_of_domain, provide
 from app.domain.week_words import read_week, write_week
 from app.domain.zones import known_zones
 from app.models import Mailbox
+from app.strings import t
 
 SIDES = ("smtp", "imap")
 SECURITIES = ("none", "starttls", "tls")
@@ -40,7 +41,7 @@ class Faults(dict[str, list[str]]):
     def refuse(self) -> None:
         """Raise Invalid when anything was said."""
         if self:
-            raise Invalid("Please look at the marked fields.", details=self)
+            raise Invalid(t("fields.marked"), details=self)
 
 
 def complete(values: Mapping[str, Any], timezone: str, allow_reserved: bool) -> dict[str, Any]:
@@ -72,13 +73,13 @@ def changes(mailbox: Mailbox, values: Mapping[str, Any]) -> dict[str, Any]:
     read = _read(values, faults)
     email = read.pop("email", None)
     if email and email.lower() != mailbox.address_key:
-        faults.say("email", "The address of a mailbox stays. Add another mailbox for another address.")
+        faults.say("email", t("mailboxes.address_stays"))
     for name in (*CONNECTION, "timezone", "daily_cap", "min_gap_s", "save_to_sent"):
         if name in read and read[name] in (None, "") and name != "smtp_user" and name not in faults:
-            faults.say(name, "Please fill this in.")
+            faults.say(name, t("fields.fill_in"))
     _keep_gap(mailbox.provider, read, faults)
     if read.get("restrict_campaigns", mailbox.restrict_campaigns) and not read.get("own_hours", mailbox.own_hours or {}).get("windows"):
-        faults.say("own_hours", "Write the mailbox's own hours: campaigns are to keep to them.")
+        faults.say("own_hours", t("mailboxes.own_hours_needed"))
     faults.refuse()
     passwords = {name: read.pop(name) for name in PASSWORDS if name in read}
     changed = {name: value for name, value in read.items() if getattr(mailbox, name) != value}
@@ -89,7 +90,7 @@ def _keep_gap(key: str, values: Mapping[str, Any], faults: Faults) -> None:
     """A provider that takes so many messages a minute wants them so many seconds apart."""
     known, gap = provider(key), values.get("min_gap_s")
     if known is not None and isinstance(gap, int) and gap < known.least_gap_s:
-        faults.say("min_gap_s", f"{known.label} takes {known.per_minute} messages a minute: write {known.least_gap_s} or more.")
+        faults.say("min_gap_s", t("mailboxes.gap_of_provider", label=known.label, per_minute=known.per_minute, least_gap_s=known.least_gap_s))
 
 
 def version(mailbox: Mailbox) -> str:
@@ -144,7 +145,7 @@ def _number(name: str, raw: Any, faults: Faults) -> int | None:
     text = str(raw).strip()
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 and not isinstance(raw, bool) else -1
     if not low <= number <= high:
-        faults.say(name, f"Write a whole number from {low} to {high}.")
+        faults.say(name, t("fields.whole_number", low=low, high=high))
         return None
     return number
 
@@ -153,24 +154,24 @@ def _text(name: str, raw: Any, faults: Faults) -> str | None:
     if raw is None:
         return None
     if not isinstance(raw, str):
-        faults.say(name, "Write a text.")
+        faults.say(name, t("fields.write_text"))
         return None
     text = raw if name in PASSWORDS else raw.strip()
     if len(text) > TEXT_LIMIT:
-        faults.say(name, f"Use at most {TEXT_LIMIT} characters.")
+        faults.say(name, t("fields.use_at_most", limit=TEXT_LIMIT))
     elif any(ord(letter) < 32 or ord(letter) == 127 or letter in "\u0085\u2028\u2029" for letter in text):
-        faults.say(name, "Remove the line breaks and control characters.")
+        faults.say(name, t("fields.no_controls"))
     return text
 
 
 def _choices(read: Mapping[str, Any], faults: Faults) -> None:
     for side in SIDES:
         if read.get(f"{side}_security") not in (None, *SECURITIES):
-            faults.say(f"{side}_security", "Choose none, starttls or tls.")
+            faults.say(f"{side}_security", t("mailboxes.security_choice"))
     if read.get("save_to_sent") not in (None, *SAVE_TO_SENT):
-        faults.say("save_to_sent", "Choose provider, append, never or unknown.")
+        faults.say("save_to_sent", t("mailboxes.sent_copy_choice"))
     if read.get("timezone") and read["timezone"] not in known_zones():
-        faults.say("timezone", "Choose a time zone of the list, like Europe/Lisbon.")
+        faults.say("timezone", t("fields.timezone_choice"))
 
 
 def _address(email: str | None, allow_reserved: bool, faults: Faults) -> Any:
@@ -203,8 +204,8 @@ def _fill_logins(wanted: dict[str, Any], email: str) -> None:
 
 
 def _need(wanted: Mapping[str, Any], faults: Faults) -> None:
-    for side, words in (("smtp", "sends"), ("imap", "reads")):
+    for side in SIDES:
         if not wanted.get(f"{side}_host") and f"{side}_host" not in faults:
-            faults.say(f"{side}_host", f"Write the server that {words} the mail, like {side}.company.com.")
+            faults.say(f"{side}_host", t(f"mailboxes.{side}_needed"))
     if not wanted["imap_password"] and not any(name in faults for name in PASSWORDS):
-        faults.say("smtp_password", "Write the password of the mailbox.")
+        faults.say("smtp_password", t("mailboxes.password_needed"))

@@ -23,6 +23,7 @@ from app.core.extensions import db
 from app.domain.statuses import SenderStatus
 from app.models import AuditEntry, Mailbox
 from app.services import audit, mailbox_secrets, mailboxes
+from app.strings import t
 
 TESTS_PER_MINUTE = 10
 LOOK_BACK = 300
@@ -53,7 +54,7 @@ def count_test(client_id: int, user_id: int, mailbox_ids: list[int]) -> None:
         )
     )  # fmt: skip
     if (recent or 0) >= TESTS_PER_MINUTE:
-        raise TooMany(f"At most {TESTS_PER_MINUTE} tests a minute. Wait a moment, then try again.", 60)
+        raise TooMany(t("mailboxes.tests_per_minute", limit=TESTS_PER_MINUTE), 60)
     audit.record("mailbox.verify", "mailbox", ",".join(map(str, mailbox_ids[:20])), client_id=client_id, user_id=user_id)
 
 

@@ -22,10 +22,11 @@ from app.domain.statuses import CampaignStatus, SenderStatus
 from app.models import Campaign, CampaignSender, Client, Mailbox
 from app.services import audit, mailbox_secrets, mailbox_values
 from app.services.mailbox_targets import Targets
+from app.strings import t
 
 STOPPED, BY_PERSON = "stopped", "paused_by_person"
 OLDEST_DAYS = 365
-TAKEN = "A mailbox with this address exists already. If it is not in your list, it belongs to another client here."
+TAKEN = t("mailboxes.exists_already")
 _LIVE_CAMPAIGNS = (CampaignStatus.DRAFT, CampaignStatus.RUNNING, CampaignStatus.PAUSED)
 
 
@@ -38,7 +39,7 @@ def create(client_id: int, values: Mapping[str, Any], targets: Targets, *, verif
     client = db.session.get_one(Client, client_id)
     wanted = mailbox_values.complete(values, client.timezone, targets.allow_reserved)
     if faults := targets.faults(wanted):
-        raise Invalid("Please look at the marked fields.", details=faults)
+        raise Invalid(t("fields.marked"), details=faults)
     passwords = {side: wanted.pop(f"{side}_password") for side in mailbox_values.SIDES}
     mailbox = Mailbox(client_id=client_id, channel="email", read_since=clock.now(), **wanted)
     try:
@@ -46,7 +47,7 @@ def create(client_id: int, values: Mapping[str, Any], targets: Targets, *, verif
             db.session.add(mailbox)
             db.session.flush()
     except IntegrityError as error:
-        raise Invalid("Please look at the marked fields.", details={"email": [TAKEN]}) from error
+        raise Invalid(t("fields.marked"), details={"email": [TAKEN]}) from error
     _seal(mailbox, passwords)
     db.session.flush()
     audit.record("mailbox.create", "mailbox", mailbox.id, client_id=client_id, after=wanted)
@@ -70,7 +71,7 @@ def update(mailbox: Mailbox, values: Mapping[str, Any], targets: Targets, *, ver
     if reconnect:
         present = {name: wanted.get(name, getattr(mailbox, name)) for name in mailbox_values.CONNECTION}
         if faults := targets.faults(present):
-            raise Invalid("Please look at the marked fields.", details=faults)
+            raise Invalid(t("fields.marked"), details=faults)
     if not wanted and not passwords:
         return mailbox
     lock_hot()
@@ -142,7 +143,7 @@ def read_older(mailbox: Mailbox, days: int) -> Mailbox:
     Raises Invalid.
     """
     if not 1 <= days <= OLDEST_DAYS:
-        raise Invalid.field("days", f"Choose from 1 to {OLDEST_DAYS} days.")
+        raise Invalid.field("days", t("mailboxes.days_range", limit=OLDEST_DAYS))
     since = clock.now() - timedelta(days=days)
     if mailbox.older_since is None or since < mailbox.older_since:
         mailbox.older_since = since
@@ -183,7 +184,7 @@ def remove(mailbox: Mailbox, *, although_used: bool = False) -> None:
     if used and not although_used:
         names = ", ".join(campaign.name for campaign in used[:3])
         raise Conflict(
-            f"Campaigns send through this mailbox: {names}. Take it out of them first, or confirm that their leads wait.",
+            t("mailboxes.used_by", names=names),
             code="mailbox_in_use",
             details={"campaign_ids": [campaign.id for campaign in used]},
         )

@@ -20,6 +20,7 @@ from app.domain.zones import known_zones
 from app.models import Client, Membership, User
 from app.queries.members import can_administer
 from app.services import audit, auth, people
+from app.strings import t
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,15 @@ def invite(client: Client, email: str, name: str, role: str, timezone: str | Non
     chosen = _role(role)
     zone = timezone or client.timezone
     if zone not in known_zones():
-        raise Invalid.field("timezone", "Choose a time zone of the list, like Europe/Lisbon.")
+        raise Invalid.field("timezone", t("fields.timezone_choice"))
     user = db.session.scalar(select(User).where(User.email_key == email_key(email)))
     fresh = user is None
     if user is None:
         user = people.create_user(email, name, timezone=zone, language=language or _language(client))
     elif user.disabled_at is not None:
-        raise Invalid.field("email", "This login was switched off. Ask your operator to switch it on first.")
+        raise Invalid.field("email", t("members.switched_off"))
     elif seat_of(client.id, user.id) is not None:
-        raise Invalid.field("email", "This person is in the list already.")
+        raise Invalid.field("email", t("members.in_list"))
     seat = people.grant(user, client, chosen)
     seat.invited = fresh
     db.session.flush()
@@ -70,7 +71,7 @@ def link_again(seat: Membership) -> str:
     user = db.session.get_one(User, seat.user_id)
     if not may_be_invited_again(seat, user):
         raise Conflict(
-            "This person can log in already, or was invited by another client. A forgotten password is an operator's to reset.",
+            t("members.can_log_in"),
             code="not_pending",
         )
     auth.end_links(user.id, "invite")
@@ -107,12 +108,12 @@ def _keep_an_admin(seat: Membership) -> None:
         .with_for_update(of=Membership)
     ).all()
     if seat.role == Role.ADMIN and not any(row.can for row in seats if row.id != seat.id):
-        raise Conflict("Somebody has to administer this client: make another person admin first.", code="last_admin")
+        raise Conflict(t("members.last_admin"), code="last_admin")
 
 
 def _role(word: str) -> Role:
     if word not in set(Role):
-        raise Invalid.field("role", "Choose a role: admin, agent or viewer.")
+        raise Invalid.field("role", t("members.role_choice"))
     return Role(word)
 
 
@@ -122,7 +123,7 @@ def _role(word: str) -> Role:
 def disable(user: User, by: int) -> None:
     """Switch a login off: every session ends, links die; seats stay. Raises Conflict for oneself and for the last operator."""
     if user.id == by:
-        raise Conflict("You cannot switch off your own login. Ask another operator.", code="own_login")
+        raise Conflict(t("members.own_login"), code="own_login")
     _keep_an_operator(user)
     user.disabled_at = user.disabled_at or machine_now()
     auth.end_other_sessions(user.id)
@@ -148,7 +149,7 @@ def end_sessions(user: User, but: int | None = None) -> int:
 def reset_link(user: User) -> str:
     """A link for a new password, 30 minutes (72 hours for somebody who never had one). Raises Conflict for a login that is off."""
     if user.disabled_at is not None:
-        raise Conflict("This login is switched off. Switch it on first.", code="disabled")
+        raise Conflict(t("members.switch_on_first"), code="disabled")
     purpose = "reset" if user.password_hash else "invite"
     auth.end_links(user.id, purpose)
     audit.record("user.reset_link", "user", user.id)
@@ -158,7 +159,7 @@ def reset_link(user: User) -> str:
 def set_operator(user: User, on: bool, by: int) -> None:
     """Raises Conflict for one's own mark and for the last operator's."""
     if not on and user.id == by:
-        raise Conflict("You cannot take the operator's mark from yourself. Ask another operator.", code="own_login")
+        raise Conflict(t("members.own_mark"), code="own_login")
     if not on:
         _keep_an_operator(user)
     before, user.is_operator = user.is_operator, on
@@ -171,4 +172,4 @@ def _keep_an_operator(user: User) -> None:
         select(User.id).where(User.is_operator, User.disabled_at.is_(None)).order_by(User.id).with_for_update()
     ).all()
     if user.is_operator and not [row for row in rows if row != user.id]:
-        raise Conflict("Somebody has to run this installation: make another person operator first.", code="last_operator")
+        raise Conflict(t("members.last_operator"), code="last_operator")

@@ -9,6 +9,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.core.errors import Invalid
 from app.core.tokens import new_token
+from app.strings import t
 
 SHORTEST, LONGEST = 12, 256
 
@@ -52,13 +53,11 @@ def outdated(stored: str) -> bool:
 def check_password(password: str, *words: str, field: str = "password") -> None:
     """Raise Invalid when it is too short, too long, or guessable from common words or ``words`` (name, address)."""
     if len(password) < SHORTEST:
-        raise Invalid.field(field, f"Use at least {SHORTEST} characters.")
+        raise Invalid.field(field, t("auth.password_shortest", limit=SHORTEST))
     if len(password) > LONGEST:
-        raise Invalid.field(field, f"Use at most {LONGEST} characters.")
+        raise Invalid.field(field, t("fields.use_at_most", limit=LONGEST))
     if _guessable(password.lower(), words) or _easily_found(password, words):
-        raise Invalid.field(
-            field, "This one is too easy to guess. Use something that is not your name, your address or a common word."
-        )
+        raise Invalid.field(field, t("auth.password_guessable"))
 
 
 def _easily_found(password: str, words: tuple[str, ...]) -> bool:

@@ -19,6 +19,7 @@ from app.domain.statuses import Role
 from app.domain.zones import known_zones
 from app.models import Client, Instance, Membership, User
 from app.services import audit, auth, passwords
+from app.strings import t
 
 
 def create_user(
@@ -34,7 +35,7 @@ def create_user(
     except ValueError as fault:
         raise Invalid.field("name", str(fault)) from None
     if db.session.scalar(select(User.id).where(User.email_key == address.key)):
-        raise Invalid.field("email", "Somebody has this e-mail address already.")
+        raise Invalid.field("email", t("members.address_taken"))
     user = User(email=address.email, email_key=address.key, name=shown, is_operator=operator)
     change_profile(user, {key: value for key, value in (("timezone", timezone), ("language", language)) if value})
     if password is not None:
@@ -48,7 +49,7 @@ def create_user(
 def find_user(email: str) -> User:
     user = db.session.scalar(select(User).where(User.email_key == email_key(email)))
     if user is None:
-        raise NotFound(f"Nobody has the address {email}.")
+        raise NotFound(t("members.nobody_has", email=email))
     return user
 
 
@@ -77,9 +78,7 @@ def claim_instance(email: str, name: str, password: str, timezone: str | None = 
         .execution_options(synchronize_session=False)
     )
     if taken is None:
-        raise Conflict(
-            "This instance is claimed already. Log in, or ask its operator for an invitation.", code="claimed"
-        )
+        raise Conflict(t("auth.claimed_already"), code="claimed")
     user = create_user(email, name, password, operator=True, timezone=timezone)
     audit.record("instance.claim", "user", user.id, user_id=user.id)
     return user
@@ -99,13 +98,13 @@ def change_profile(user: User, values: Mapping[str, Any]) -> None:
         except ValueError as fault:
             wrong["name"] = [str(fault)]
     if "timezone" in values and values["timezone"] not in known_zones():
-        wrong["timezone"] = ["Choose a time zone of the list, like Europe/Lisbon."]
+        wrong["timezone"] = [t("fields.timezone_choice")]
     if "language" in values and values["language"] not in LANGUAGES:
-        wrong["language"] = ["Choose a language of the list, by its two letters."]
+        wrong["language"] = [t("fields.language_choice")]
     if "theme" in values and values["theme"] not in THEMES:
-        wrong["theme"] = ["Choose one of: " + ", ".join(THEMES) + "."]
+        wrong["theme"] = [t("fields.choose_one_of", names=", ".join(THEMES))]
     if wrong:
-        raise Invalid("Please look at the marked fields.", details=wrong)
+        raise Invalid(t("fields.marked"), details=wrong)
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     for key in ("name", "timezone", "language", "theme", "shortcuts_on"):
@@ -122,9 +121,9 @@ def change_password(user: User, current: str, new: str, session_id: int, caller:
 
     The edge keeps the transaction of a refusal: a session that somebody left open is no place to guess the password at leisure.
     """
-    auth.need_password(user, current, caller, field="current_password", wrong="This is not your current password.")
+    auth.need_password(user, current, caller, field="current_password", wrong=t("auth.not_current_password"))
     if new == current:
-        raise Invalid.field("new_password", "This is your present password. Choose another one.")
+        raise Invalid.field("new_password", t("auth.present_password"))
     auth.set_password(user, new, keep_session=session_id, field="new_password")
     audit.record("user.password", "user", user.id, user_id=user.id)
 

@@ -18,6 +18,7 @@ from app.core.extensions import db
 from app.models import AuditEntry
 from app.services.outbox import counters, sweeping
 from app.services.outbox.plain import plain_connection, rows
+from app.strings import t
 
 
 @dataclass(frozen=True)
@@ -69,37 +70,37 @@ def recount(now: datetime) -> list[Drift]:
 
 
 _EQUATION: dict[str, str] = {
-    "leads on their way without a message on its way": """
+    t("doctor.ledger_leads_without_message"): """
         SELECT e.id FROM enrollments e WHERE e.status = 'in_flight' AND NOT EXISTS (
           SELECT 1 FROM deliveries d WHERE d.enrollment_id = e.id AND d.status IN ('queued', 'leased', 'committing', 'uncertain'))""",
-    "messages waiting for a lead whose walk has ended": """
+    t("doctor.ledger_messages_after_end"): """
         SELECT d.id FROM deliveries d JOIN enrollments e ON e.id = d.enrollment_id
         WHERE d.kind = 'campaign_step' AND d.status = 'queued'
           AND e.status IN ('replied', 'bounced', 'unsubscribed', 'stopped', 'finished', 'skipped', 'failed')""",
-    "two open messages for one lead in one campaign": """
+    t("doctor.ledger_two_open"): """
         SELECT min(d.id) AS id FROM deliveries d WHERE d.kind = 'campaign_step'
           AND d.status IN ('queued', 'leased', 'committing', 'uncertain')
         GROUP BY d.enrollment_id HAVING count(*) > 1""",
-    "a step sent twice to one lead": """
+    t("doctor.ledger_step_twice"): """
         SELECT min(d.id) AS id FROM deliveries d WHERE d.kind = 'campaign_step' AND d.retry_of IS NULL
           AND d.status IN ('sent', 'delivered', 'bounced', 'complained')
         GROUP BY d.enrollment_id, d.step_id HAVING count(*) > 1""",
-    "messages said to be sent without an answer that took them": """
+    t("doctor.ledger_sent_without_answer"): """
         SELECT d.id FROM deliveries d WHERE d.status = 'sent' AND d.resolved_by IS NULL AND d.evidence = '{}'::jsonb
           AND NOT EXISTS (SELECT 1 FROM delivery_attempts a WHERE a.delivery_id = d.id AND a.outcome = 'accepted')""",
-    "messages that a server took and that are not said to be sent": """
+    t("doctor.ledger_taken_not_sent"): """
         SELECT d.id FROM deliveries d WHERE d.status IN ('queued', 'leased', 'committing', 'uncertain', 'failed') AND NOT d.late_accept
           AND EXISTS (SELECT 1 FROM delivery_attempts a WHERE a.delivery_id = d.id AND a.outcome = 'accepted')""",
-    "leads further in their sequence than their messages": """
+    t("doctor.ledger_leads_ahead"): """
         SELECT e.id FROM enrollments e WHERE e.last_step_id IS NOT NULL AND NOT EXISTS (
           SELECT 1 FROM deliveries d WHERE d.enrollment_id = e.id AND d.step_id = e.last_step_id
             AND d.status IN ('sent', 'delivered', 'bounced', 'complained', 'failed'))""",
-    "messages whose key names another intention than their row": """
+    t("doctor.ledger_key_of_another"): """
         SELECT d.id FROM deliveries d WHERE d.idempotency_key NOT LIKE CASE
           WHEN d.retry_of IS NOT NULL THEN 'retry:' || d.retry_of || ':%'
           WHEN d.kind = 'campaign_step' THEN 'step:' || coalesce(d.enrollment_id, 0) || ':' || coalesce(d.step_id, 0)
           WHEN d.kind = 'reply' THEN 'reply:' || coalesce(d.inbox_message_id::text, '%') ELSE d.kind || ':%' END""",
-    "messages twice in the timeline": """
+    t("doctor.ledger_timeline_twice"): """
         SELECT a.delivery_id AS id FROM activities a WHERE a.kind = 'message_sent' AND a.delivery_id IS NOT NULL
         GROUP BY a.delivery_id HAVING count(*) > 1""",
 }
@@ -115,7 +116,7 @@ NAMED_UNCHECKED = (
     ("messages", "id", "delivery_id", "deliveries"), ("messages", "id", "sender_id", "senders"),
     ("participants", "id", "conversation_id", "conversations"),
 )  # fmt: skip
-_EQUATION["history that names something that does not exist"] = " UNION ALL ".join(
+_EQUATION[t("doctor.ledger_names_nothing")] = " UNION ALL ".join(
     f"SELECT t.{key} AS id FROM {table} t LEFT JOIN {parent} p ON p.id = t.{column} WHERE t.{column} IS NOT NULL AND p.id IS NULL"
     for table, key, column, parent in NAMED_UNCHECKED
 )
@@ -172,7 +173,7 @@ def balance() -> Balance:
     intentions = rows(connection, _INTENTIONS)
     for row in intentions:
         if row.planned != row.made:
-            faults[f"planned differs from the messages there are: {row.what}"] = [int(row.planned), int(row.made)]
+            faults[t("doctor.ledger_planned_differs", what=row.what)] = [int(row.planned), int(row.made)]
     planned = sum(int(row.planned) for row in intentions)
     return Balance(planned, states, faults)
 

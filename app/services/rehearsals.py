@@ -15,12 +15,13 @@ from app.core.queue import Job, enqueue_after_commit
 from app.models import CampaignRehearsal
 from app.services import audit
 from app.services.campaign_rows import locked
+from app.strings import t
 
 KEPT = 10
 #: Machine time after which one that has not ended is no longer waited for (its own limit is two minutes).
 LOST_AFTER = timedelta(minutes=15)
 TIMEOUT_S = 600
-LOST = "This rehearsal never ended: its process was stopped. Ask for another."
+LOST = t("rehearsals.never_ended")
 _FORGET = text(
     "DELETE FROM campaign_rehearsals WHERE client_id = :client AND campaign_id = :campaign AND id NOT IN (SELECT id FROM campaign_rehearsals"
     " WHERE client_id = :client AND campaign_id = :campaign ORDER BY id DESC LIMIT :kept)"
@@ -31,10 +32,10 @@ def ask(client_id: int, campaign_id: int, *, by: int | None, days: int = 60, rep
     """Have a campaign rehearsed in the background. Raises NotFound, Conflict while one is under way or for a campaign that is over."""
     campaign = locked(client_id, campaign_id)
     if campaign.status not in ("draft", "running", "paused"):
-        raise Conflict(f"This campaign is {campaign.status}: nothing of it is ahead. Duplicate it and rehearse the copy.")
+        raise Conflict(t("rehearsals.nothing_ahead", status=campaign.status))
     before = next(iter(newest(client_id, campaign_id)), None)
     if before is not None and before.status in ("queued", "running"):
-        raise Conflict("A rehearsal of this campaign is under way. Wait for it, it takes two minutes at most.", code="rehearsal_running")
+        raise Conflict(t("rehearsals.under_way"), code="rehearsal_running")
     row = CampaignRehearsal(
         client_id=client_id, campaign_id=campaign_id, days=days, replies_percent=replies_percent, seed=seed, created_by=by
     )  # fmt: skip

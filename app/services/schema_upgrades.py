@@ -20,11 +20,12 @@ from app.core.db import OWNER_ROLE, outside_transaction
 from app.core.errors import Conflict
 from app.core.extensions import db
 from app.services import audit
+from app.strings import t
 
 log = logging.getLogger("emberpost.migrations")
 FOLDER = Path(__file__).resolve().parents[2] / "migrations"
 ONE_AT_A_TIME = 0x0E_3B_4D  # pg_advisory lock: two bootstraps at once would make the same tables
-BY_HAND = "Run `flask db upgrade` on the machine, with a database login that may become emberpost_owner."
+BY_HAND = t("doctor.migrate_by_hand")
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ def _may() -> bool:
 
 def _advice(pending: bool, known: bool, may: bool) -> str:
     if not known:
-        return "The database is newer than this code: start the version of the product that migrated it, or restore a backup."
+        return t("doctor.database_newer")
     if not pending:
         return ""
-    return "POST /api/admin/migrations/bootstrap runs them." if may else BY_HAND
+    return t("doctor.migrate_by_api") if may else BY_HAND
 
 
 def bootstrap() -> tuple[Migration, ...]:
@@ -91,7 +92,7 @@ def bootstrap() -> tuple[Migration, ...]:
     if not before.pending:
         return ()
     if not before.may_bootstrap:
-        raise Conflict(f"The database login may not migrate. {BY_HAND}", code="migrations_not_allowed")
+        raise Conflict(t("doctor.may_not_migrate", how=BY_HAND), code="migrations_not_allowed")
     with outside_transaction(), _alone():
         _upgrade()
     db.session.expire_all()
@@ -103,7 +104,7 @@ def bootstrap() -> tuple[Migration, ...]:
 def _alone() -> Iterator[None]:
     with db.engine.connect() as connection:
         if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ONE_AT_A_TIME}):
-            raise Conflict("Migrations are being run by somebody else just now. Ask for the status again.", code="migrations_running")
+            raise Conflict(t("doctor.being_migrated"), code="migrations_running")
         try:
             yield
         finally:
@@ -130,4 +131,4 @@ def _upgrade() -> None:
     except (CommandError, SQLAlchemyError) as error:
         log.error("a migration failed", exc_info=error)
         said = str(getattr(error, "orig", error)).strip().split("\n")[0]
-        raise Conflict(f"A migration failed and left nothing behind: {said}. Those before it stand. {BY_HAND}", code="migration_failed") from None
+        raise Conflict(t("doctor.migration_failed", said=said, how=BY_HAND), code="migration_failed") from None

@@ -22,11 +22,12 @@ from app.core.tokens import token_hash
 from app.domain import one_time_codes as codes
 from app.models import RecoveryCode, SecondFactor, User
 from app.services import audit, auth, throttle
+from app.strings import t
 
 RECOVERY_CODES = 10
 SET_UP_WITHIN = timedelta(minutes=30)
-WRONG = "This code does not fit. Enter the newest one of your app, or one of your recovery codes."
-USED = "This code was used already. Wait until your app shows the next one."
+WRONG = t("second_factor.wrong_code")
+USED = t("second_factor.used_code")
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ def confirm(user: User, typed: str, session_id: int) -> list[str]:
     """
     row = _begun(user.id)
     if row is None:
-        raise Conflict("The set-up was not begun, or more than half an hour ago. Begin again.", code="not_begun")
+        raise Conflict(t("second_factor.not_begun"), code="not_begun")
     step = codes.step_matching(vault().open(row.totp_secret, place(row.id)), codes.tidy(typed), machine_now())
     if step is None:
-        raise Invalid.field("otp", "This code does not fit. Enter the newest one of your app, and see that the phone's clock is right.")
+        raise Invalid.field("otp", t("second_factor.wrong_first_code"))
     replaced = db.session.execute(
         delete(SecondFactor).where(SecondFactor.user_id == user.id, SecondFactor.confirmed_at.is_not(None)).returning(SecondFactor.id)
     ).first()
@@ -204,7 +205,7 @@ def reset(user: User) -> None:
 
 def _need_one(user_id: int) -> None:
     if of(user_id) is None:
-        raise Conflict("There is no second factor to change: none is set up.", code="no_second_factor")
+        raise Conflict(t("second_factor.none_set_up"), code="no_second_factor")
 
 
 def _remove(user_id: int) -> None:

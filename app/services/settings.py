@@ -22,9 +22,11 @@ from app.domain.calendar_settings import parse_windows, windows_as_json
 from app.domain.working_time import DEFAULT_WINDOWS
 from app.models import Setting
 from app.services import audit
+from app.strings import t
 
 COPY_SECONDS = 1.0  # a change is promised to hold everywhere within two seconds
 INSTANCE = 0
+LARGEST_CAP = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -45,28 +47,28 @@ def _number_or_none(raw: Any) -> int | None:
     text = str(raw).strip() if raw is not None else ""
     if not text:
         return None
-    if isinstance(raw, bool) or not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 10_000_000:
-        raise ValueError("Write a whole number from 1 to 10,000,000, or leave it empty for no limit.")
+    if isinstance(raw, bool) or not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= LARGEST_CAP:
+        raise ValueError(t("settings.cap_range", limit=LARGEST_CAP))
     return int(text)
 
 
 def _flag(raw: Any) -> bool:
     if not isinstance(raw, bool):
-        raise ValueError("Say true or false.")
+        raise ValueError(t("settings.true_or_false"))
     return raw
 
 
 def _yes_or_no(raw: Any) -> bool:
     """A tick of a form, or true and false of a program."""
     if raw not in ("1", "", True, False, None):
-        raise ValueError("Say yes or no.")
+        raise ValueError(t("settings.yes_or_no"))
     return raw in ("1", True)
 
 
 def _domains(raw: Any) -> list[str]:
     names = raw.replace(",", " ").split() if isinstance(raw, str) else raw
     if not isinstance(names, list) or len(names) > 500 or not all(isinstance(name, str) and 3 < len(name) < 254 and "." in name for name in names):
-        raise ValueError("Write domains like company.com, one per line.")
+        raise ValueError(t("settings.domains_shape"))
     return sorted({name.lower().rstrip(".") for name in names})
 
 
@@ -137,7 +139,7 @@ def change(scope: str, scope_id: int, values: Mapping[str, Any], *, versions: Ma
         except ValueError as error:
             faults[key] = [str(error)]
     if faults:
-        raise Invalid("Please look at the marked fields.", details=faults)
+        raise Invalid(t("fields.marked"), details=faults)
     if any(DEFINITIONS[key].cap for key in read):
         lock_hot()
     changed = [key for key, value in read.items() if _store(scope, scope_id, key, value, (versions or {}).get(key))]
@@ -153,7 +155,7 @@ def change(scope: str, scope_id: int, values: Mapping[str, Any], *, versions: Ma
 def _definition(scope: str, key: str) -> Definition:
     found = DEFINITIONS.get(key)
     if found is None or found.scope != scope:
-        raise Invalid.field(key, "There is no such setting here.")
+        raise Invalid.field(key, t("settings.no_such_setting"))
     return found
 
 
@@ -163,7 +165,7 @@ def _store(scope: str, scope_id: int, key: str, value: Any, expected: int | None
     )
     before = Value(row.value, row.version) if row else Value(DEFINITIONS[key].default)
     if expected is not None and expected != before.version:
-        raise Conflict("Somebody changed this setting in the meantime. Look at it again, then save.", code="changed_meanwhile")
+        raise Conflict(t("settings.changed_meanwhile"), code="changed_meanwhile")
     if before.value == value:
         return False
     client_id = scope_id if scope == "client" else None

@@ -12,6 +12,7 @@ from app.core.errors import Conflict
 from app.services import launch, mailboxes
 from app.services.outbox import switches
 from app.services.outbox.switches import StopState
+from app.strings import t
 
 INSTANCE, CLIENT, CAMPAIGN, SENDER = "instance", "client", "campaign", "sender"
 
@@ -53,7 +54,7 @@ def release_one(kind: str, client_id: int, scope_id: int, *, by: int) -> StopSta
     else:
         mailbox = mailboxes.find(client_id, scope_id)
         if mailbox.status != "paused":
-            raise Conflict(f"Only a mailbox that is stopped or paused can be released; this one is {mailbox.status}.")
+            raise Conflict(t("mailboxes.only_held_released", status=mailbox.status))
         mailboxes.resume(mailbox)
     return state(kind, scope_id)
 

@@ -22,6 +22,7 @@ from app.domain.address import email_key
 from app.domain.reasons import Reason
 from app.domain.statuses import EnrollmentStatus
 from app.services import audit, enrollments
+from app.strings import t
 
 BATCH = 500
 PURPOSE = "unsubscribe"
@@ -204,7 +205,7 @@ def suppress_globally(email: str, reason: str, *, by: int | None = None) -> bool
 def unsuppress(client_id: int, email: str, *, reason: str, by: int) -> None:
     """An admin takes an address off the list, with a reason that is kept. Nothing that was stopped starts again."""
     if not reason.strip():
-        raise Invalid.field("reason", "Say why this address may be contacted again; it is kept with your name.")
+        raise Invalid.field("reason", t("suppressions.say_why"))
     lock_hot()
     row = db.session.execute(
         text("DELETE FROM suppressions WHERE client_id = :client AND email_key = :key RETURNING email, reason, source, note, at"),

@@ -20,6 +20,7 @@ from app.services.campaign_steps import check_texts
 from app.services.outbox.enqueueing import NewDelivery, enqueue
 from app.services.outbox.rendering import CannotRender, Rendered, RenderInput, render
 from app.services.preview import example_or_lead, render_input
+from app.strings import t
 
 _SENDERS = text(
     "SELECT s.id, s.address, s.display_name, s.timezone FROM campaign_senders cs JOIN senders s ON s.id = cs.sender_id"
@@ -69,11 +70,11 @@ def _rendered(given: RenderInput) -> Rendered:
     """The message as it would leave. Raises Invalid where a text or a value is at fault."""
     problems = check_texts(given.subject, given.text, given.html)
     if problems:
-        details = {problem.field: [f"Line {problem.line}, column {problem.column}: {problem.message}"] for problem in problems}
-        raise Invalid("The text cannot be used yet.", details=details)
+        details = {problem.field: [t("texts.at_place", line=problem.line, column=problem.column, said=problem.message)] for problem in problems}
+        raise Invalid(t("texts.cannot_be_used"), details=details)
     rendered = render(given)
     if isinstance(rendered, CannotRender):
-        missing = f"This lead has no value for {', '.join(rendered.names)}." if rendered.names else rendered.sentence
+        missing = t("texts.no_value_for", names=", ".join(rendered.names)) if rendered.names else rendered.sentence
         raise Invalid(missing, details={"text": [missing]})
     return rendered
 
@@ -84,5 +85,5 @@ def _sender(client_id: int, campaign_id: int, wanted: int | None) -> Any:
     if wanted is not None:
         active = [row for row in active if row.id == wanted]
     if not active:
-        raise Conflict("No mailbox of this campaign can send just now. Choose or verify one first.")
+        raise Conflict(t("campaigns.no_mailbox_sends"))
     return active[0]

@@ -20,6 +20,7 @@ from app.core.extensions import db
 from app.core.tokens import token_hash
 from app.models import LoginThrottle, UserSession
 from app.services import audit
+from app.strings import t
 
 log = logging.getLogger("emberpost.login")
 FORGET_FAILURES = timedelta(hours=1)
@@ -74,7 +75,7 @@ def refuse_while_waiting(first: str, *others: str) -> None:
     until = db.session.scalar(select(func.max(LoginThrottle.blocked_until)).where(LoginThrottle.key.in_(keys)))
     if until is not None and until > now:
         seconds = int((until - now).total_seconds()) + 1
-        raise TooMany(f"Too many attempts. Wait {seconds} s, then try again.", seconds)
+        raise TooMany(t("auth.too_many_attempts", seconds=seconds), seconds)
 
 
 def count_failure(keys: Mapping[str, Patience]) -> None:

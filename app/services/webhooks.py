@@ -25,10 +25,12 @@ from app.core.tokens import sealed_tokens
 from app.domain.webhook_proof import PREFIX, VERIFIERS, BadSecret, Call, Proof, Refused, check_secret, good_header
 from app.models import WebhookSecret, WebhookSource
 from app.services import audit
+from app.strings import t
 
 PURPOSE = "webhook"
 OLD_SECRET_LIVES = timedelta(hours=24)
 DEFAULT_HEADER = "Unipile-Auth"
+LONGEST_NAME = 120
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,9 @@ def add(name: str, verifier: str, *, header: str = "", secret: str = "", by: int
     header = (header.strip() or DEFAULT_HEADER) if verifier == "static_header" else ""
     _check_name(name)
     if verifier not in VERIFIERS:
-        raise Invalid.field("verifier", f"One of {', '.join(VERIFIERS)}.")
+        raise Invalid.field("verifier", t("webhooks.one_of", names=", ".join(VERIFIERS)))
     if header and not good_header(header):
-        raise Invalid.field("header", "The name of a header that carries nothing else, such as Unipile-Auth.")
+        raise Invalid.field("header", t("webhooks.header_shape"))
     source = WebhookSource(name=name.strip(), verifier=verifier, header=header, address_nonce=random_secrets.token_urlsafe(16), created_by=by)
     db.session.add(source)
     db.session.flush()
@@ -152,8 +154,8 @@ def add(name: str, verifier: str, *, header: str = "", secret: str = "", by: int
 
 
 def _check_name(name: str) -> None:
-    if not 1 <= len(name.strip()) <= 120:
-        raise Invalid.field("name", "Give it a name of at most 120 characters.")
+    if not 1 <= len(name.strip()) <= LONGEST_NAME:
+        raise Invalid.field("name", t("webhooks.name_shape", limit=LONGEST_NAME))
 
 
 def _add_secret(source: WebhookSource, secret: str) -> str:

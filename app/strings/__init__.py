@@ -1,7 +1,8 @@
-"""All words of the pages in one catalogue: ``t("frame.inbox")``, ``t("leads.count", n=3)``.
+"""All words of the pages in one catalogue: ``t("frame.inbox")``, ``t("leads.count", n=3)``. The lowest layer: it imports nothing of ours.
 
-Each module of this package is one surface and exposes ``TEXTS``; its keys begin with the module's name. A text is a string with
-``{named}`` places, or a pair (one, many) chosen by the value ``n``.
+Each module of this package is one surface or subject and exposes ``TEXTS``; its keys begin with the module's name. A text is a string
+with ``{named}`` places, or a pair (one, many) chosen by the value ``n``. Numbers of a rule are values: the rule has them, the text does not.
+A text with places writes its own braces twice; one without places is said as it stands.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ CATALOGUE: dict[str, Text] = _collect()
 
 
 def t(key: str, /, **values: Any) -> str:
-    """The text of ``key``. Raises KeyError for an unknown key, so that no page shows a key to a person."""
+    """The text of ``key``. Raises KeyError for an unknown key or a missing value, so that no page shows either to a person."""
     text = CATALOGUE[key]
     if isinstance(text, tuple):
         text = text[0 if values.get("n") == 1 else 1]

@@ -32,4 +32,8 @@ TEXTS = {
     "api_keys.revoke_of": "Revoke the key of {name}",
     "api_keys.revoke_text": "The next request of the program is refused. This cannot be taken back.",
     "api_keys.revoked_now": "The key of {name} no longer works.",
+    # Refusals
+    "api_keys.name_shape": "Write a name of at most {limit} characters, like the program that will use the key.",
+    "api_keys.scope_choice": "Choose read or write.",
+    "api_keys.days_range": "Write a number of days from 1 to {limit}, or nothing.",
 }

@@ -48,4 +48,22 @@ TEXTS = {
     "arrivals.next_try": "Next try",
     "arrivals.processed": "Settled",
     "arrivals.back": "All arrivals",
+    # Refusals
+    "arrivals.too_deep": "the body is nested too deep",
+    "arrivals.not_json": "the body is not JSON: {why}",
+    "arrivals.no_number": "{name} is no number",
+    "arrivals.not_an_object": "the event is not an object",
+    "arrivals.event_one_of": "event: one of {names}",
+    "arrivals.need_message_id": "message_id: the Message-ID of a mail we sent",
+    "arrivals.permanent_shape": "permanent: true, false or left out",
+    "arrivals.status_shape": "status: an enhanced status code such as 5.1.1, or left out",
+    "arrivals.text_shape": "text: what the receiving server said, or left out",
+    # Refusals
+    "arrivals.no_such_message": "no message of ours has the id {id}",
+    "arrivals.not_to_a_lead": "delivery {id} is no message to a lead",
+    "arrivals.never_left": "delivery {id} has never left",
+    "arrivals.nobody_source": "nobody here works on arrivals of {source}",
+    "arrivals.nobody_kind": "nobody here works on events of the kind {kind}",
+    "arrivals.kind_not_named": "(none named)",
+    "arrivals.too_early": "delivery {id} has no outcome yet",
 }

@@ -24,4 +24,12 @@ TEXTS = {
     "clients.role_viewer": "Viewer",
     "clients.role_none": "Operator, not a member",
     "clients.created": "{name} is ready.",
+    # Refusals
+    "clients.address_needed": "Campaigns are under way, and each of their messages carries this address. Write the new one.",
+    "clients.slug_shape": "Use 2 to 40 small letters, digits and single hyphens, beginning with a letter.",
+    "clients.slug_reserved": "This word is used by the product itself. Choose another.",
+    "clients.country_shape": "Write the two letters of a country, like IN, PT or GB.",
+    "clients.language_shape": "Write two small letters, like en or pt.",
+    "clients.days_range": "Write a number of days from {low} to {high:,}.",
+    "clients.slug_taken": "Another client has this short name.",
 }

@@ -56,4 +56,13 @@ TEXTS = {
     "deliveries.state_failed": "Failed",
     "deliveries.state_uncertain": "Not sure",
     "deliveries.state_cancelled": "Not sent",
+    # Refusals
+    "deliveries.suppressed": "This address is on the do-not-contact list. Correct the lead's address, or have it taken off the list first.",
+    "deliveries.no_step_to_skip": "This message belongs to no sequence; there is no step to skip.",
+    "deliveries.decided_already": "Somebody has already decided about this message.",
+    "deliveries.not_uncertain": "This message is no longer uncertain; look at it again.",
+    "deliveries.outcome_choice": "Decide between was_sent and send_again.",
+    "deliveries.not_in_sent_at": "not in the Sent folder at {at}",
+    "deliveries.not_in_sent": "not in the Sent folder",
+    "deliveries.sent_not_asked": "the Sent folder could not be asked",
 }

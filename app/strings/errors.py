@@ -25,4 +25,9 @@ TEXTS = {
     "errors.home": "To the start",
     "errors.csrf_title": "This page was open for too long",
     "errors.csrf": "This page was open for too long, or the request came from elsewhere. Load it again and repeat what you did.",
+    # Refusals
+    "errors.not_yours": "There is nothing here, or it is not yours.",
+    "errors.changed_meanwhile": "Somebody else saved this {what} meanwhile. Load it again.",
+    # Refusals
+    "errors.unstorable": "The request holds characters that no text can hold.",
 }

@@ -50,7 +50,6 @@ TEXTS = {
     "frame.select_all": "Select all rows of this page",
     "frame.select_row": "Select {name}",
     "frame.optional": "optional",
-    "frame.look_at_fields": "Please look at the marked fields.",
     "frame.draft_restored": "What you had typed is back.",
     "frame.failed_request": "That did not work. Nothing was lost; try again.",
     "frame.no_connection": "The server cannot be reached. Nothing was lost; try again in a moment.",

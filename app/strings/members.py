@@ -62,4 +62,16 @@ TEXTS = {
     "members.add_login": "Add a login",
     "members.is_operator": "Operator of the installation",
     "members.is_operator_help": "Makes clients, stops everything, sees the operations pages. Sees no client's inbox without a seat there.",
+    # Refusals
+    "members.switched_off": "This login was switched off. Ask your operator to switch it on first.",
+    "members.in_list": "This person is in the list already.",
+    "members.can_log_in": "This person can log in already, or was invited by another client. A forgotten password is an operator's to reset.",
+    "members.last_admin": "Somebody has to administer this client: make another person admin first.",
+    "members.role_choice": "Choose a role: admin, agent or viewer.",
+    "members.own_login": "You cannot switch off your own login. Ask another operator.",
+    "members.switch_on_first": "This login is switched off. Switch it on first.",
+    "members.own_mark": "You cannot take the operator's mark from yourself. Ask another operator.",
+    "members.last_operator": "Somebody has to run this installation: make another person operator first.",
+    "members.address_taken": "Somebody has this e-mail address already.",
+    "members.nobody_has": "Nobody has the address {email}.",
 }

@@ -42,4 +42,10 @@ TEXTS = {
     "second_factor.required": "Everybody needs a second factor",
     "second_factor.required_help": "Members without one set it up before they see this client again, also by API. Their keys stop until then.",
     "second_factor.members_title": "Second factor",
+    # Refusals
+    "second_factor.wrong_code": "This code does not fit. Enter the newest one of your app, or one of your recovery codes.",
+    "second_factor.used_code": "This code was used already. Wait until your app shows the next one.",
+    "second_factor.not_begun": "The set-up was not begun, or more than half an hour ago. Begin again.",
+    "second_factor.wrong_first_code": "This code does not fit. Enter the newest one of your app, and see that the phone's clock is right.",
+    "second_factor.none_set_up": "There is no second factor to change: none is set up.",
 }

@@ -64,4 +64,11 @@ TEXTS = {
     "settings.was_stopped": "Sending is stopped.",
     "settings.was_released": "Released. Overdue messages leave in their order, at the ordinary pace.",
     "settings.also_instance": "The whole installation is stopped by an operator.",
+    # Refusals
+    "settings.cap_range": "Write a whole number from 1 to {limit:,}, or leave it empty for no limit.",
+    "settings.true_or_false": "Say true or false.",
+    "settings.yes_or_no": "Say yes or no.",
+    "settings.domains_shape": "Write domains like company.com, one per line.",
+    "settings.no_such_setting": "There is no such setting here.",
+    "settings.changed_meanwhile": "Somebody changed this setting in the meantime. Look at it again, then save.",
 }

@@ -55,4 +55,6 @@ TEXTS = {
     "suppressions.global_lead": "No client of this installation contacts these addresses.",
     "suppressions.global_none": "The list is empty.",
     "suppressions.by_itself": "by itself",
+    # Refusals
+    "suppressions.say_why": "Say why this address may be contacted again; it is kept with your name.",
 }

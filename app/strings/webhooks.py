@@ -53,4 +53,23 @@ TEXTS = {
     "webhooks.held": "Too many of its events failed lately. They wait, none is lost; the next is tried {at}.",
     "webhooks.release": "Try again now",
     "webhooks.released": "Its events are worked on again.",
+    # Refusals
+    "webhooks.refused_headers": "headers are missing: webhook-id, webhook-timestamp, webhook-signature",
+    "webhooks.refused_id": "webhook-id is no plain text of at most {limit} characters",
+    "webhooks.refused_timestamp": "webhook-timestamp is no number of seconds",
+    "webhooks.refused_old": "webhook-timestamp is {seconds} s old: more than {limit} s",
+    "webhooks.refused_ahead": "webhook-timestamp is {seconds} s ahead: more than {limit} s",
+    "webhooks.refused_signature": "no signature fits any of the secrets",
+    "webhooks.secret_shape": "A secret looks like whsec_ followed by 24 to 64 bytes in base64.",
+    "webhooks.refused_no_header": "the header {header} is missing",
+    "webhooks.refused_header": "the header {header} carries none of the secrets",
+    "webhooks.static_secret_shape": "A secret here has 16 to 512 plain characters without spaces around it.",
+    # Refusals
+    "webhooks.one_of": "One of {names}.",
+    "webhooks.header_shape": "The name of a header that carries nothing else, such as Unipile-Auth.",
+    "webhooks.name_shape": "Give it a name of at most {limit} characters.",
+    # Refusals
+    "webhooks.nothing_here": "There is nothing here.",
+    "webhooks.accepts_nothing": "This address accepts nothing at the moment.",
+    "webhooks.not_proven": "Not proven.",
 }

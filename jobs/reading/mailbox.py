@@ -18,6 +18,7 @@ from app.core import clock
 from app.core.crypto import CannotOpen
 from app.services.receiving import reading_state
 from app.services.receiving.reading_state import Box
+from app.strings import t
 from jobs.reading.accounts import Accounts
 from jobs.reading.folders import FolderReader, NotShown
 from jobs.reading.ledger import Ledger, LedgerAway
@@ -31,10 +32,10 @@ LONGEST_BACKOFF_S = 300.0
 ROLES = ("sent", "junk", "all", "inbox")  # the inbox last: its news is waited for while it stays selected
 
 AUTH_WORDS = {
-    "tls_required": "The server accepts logins only over an encrypted connection: choose STARTTLS or TLS for IMAP.",
-    "imap_disabled": "IMAP is switched off for this mailbox: switch it on at the provider.",
-    "password_expired": "The password has expired: set a new one at the provider and enter it here.",
-    "login_blocked": "The provider wants a login in the web browser first; do that, then verify the mailbox again.",
+    "tls_required": t("mailboxes.read_needs_tls"),
+    "imap_disabled": t("mailboxes.read_imap_off"),
+    "password_expired": t("mailboxes.read_password_expired"),
+    "login_blocked": t("mailboxes.read_login_blocked"),
 }
 
 
@@ -153,10 +154,10 @@ class MailboxTask:
                 await self.poke.wait()
 
     async def _refused(self, error: Exception) -> None:
-        words = "The stored password cannot be opened with the configured keys: enter it again."
+        words = t("mailboxes.read_cannot_open")
         if isinstance(error, AuthenticationFailed):
-            said = f" The server said: {error.text}" if error.text else ""
-            words = AUTH_WORDS.get(error.reason, "The server does not accept this user and password for IMAP.") + said
+            words = AUTH_WORDS.get(error.reason) or t("mailboxes.read_not_accepted")
+            words = t("mailboxes.read_answered", what=words, answer=error.text) if error.text else words
         log.warning("mailbox %s: login refused: %s", self.box.id, error)
         with contextlib.suppress(LedgerAway):
             await self._ledger.do(reading_state.auth_failed, self.box, words)

@@ -33,6 +33,7 @@ from app.services.outbox.outcomes import Outcome, What
 from app.services.outbox.permitting import LEDGER_AWAY, Answer, Asked, look_early
 from app.services.outbox.rendering import CannotRender, render
 from app.services.outbox.threads import Words
+from app.strings import t
 from jobs.sending import verdicts
 from jobs.sending.ledger import Claimed, Ledger
 from jobs.sending.parking import Parking
@@ -153,7 +154,7 @@ class Visit:
             result = render(item.given)
         except Exception as error:
             log.exception("a message could not be rendered", extra={"facts": {"delivery": row.id}})
-            result = CannotRender(Reason.NEEDS_ATTENTION_VARIABLE, f"The text cannot be written: {error}")
+            result = CannotRender(Reason.NEEDS_ATTENTION_VARIABLE, t("texts.cannot_be_written", why=error))
         if isinstance(result, CannotRender):
             return Outcome(row.id, row.epoch, What.UNWRITABLE, reason=str(result.reason), text=result.sentence)
         point(Name.RENDERED)

@@ -54,7 +54,9 @@ def test_nobody_below_the_composition_root_imports_from_it() -> None:
 def test_every_string_of_the_catalogue_is_said_somewhere() -> None:
     """By its whole key, or by a beginning and what code or a template puts behind it (``t("inbox.kind_" ~ kind)``): words that stand there."""
     catalogue = ROOT / "app" / "strings"
-    files = [path for path in (ROOT / "app").rglob("*") if path.suffix in {".py", ".html", ".js"} and path.parent != catalogue and "vendor" not in path.parts]
+    read = {".py", ".html", ".js"}
+    every = (path for folder in ("app", "jobs") for path in (ROOT / folder).rglob("*") if path.suffix in read)
+    files = [path for path in every if path.parent != catalogue and "vendor" not in path.parts]
     said = "\n".join(path.read_text() for path in files)
     begun = set(re.findall(r"""["']([a-z_]+\.(?:[a-z_]*_)?)(?:\{|["'])""", said))
     whole = set(re.findall(r"[a-z_]+(?:\.[a-z_0-9]+)+", said))

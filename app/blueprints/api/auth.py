@@ -14,6 +14,7 @@ from app.blueprints.api.me import PersonShown
 from app.blueprints.api.schemas import Shown, Strict, text
 from app.core.errors import Forbidden, TooMany, Unauthenticated
 from app.services import audit, auth, second_factor
+from app.strings import t
 
 
 class Login(Strict):
@@ -49,7 +50,7 @@ def login(body: dict[str, Any]) -> dict[str, Any]:
         keep_changes()
         raise
     if how is None and second_factor.of(user.id) is not None:
-        raise Unauthenticated("This login has a second factor: send the same again with a code as otp.", code="second_factor_needed")
+        raise Unauthenticated(t("api.need_otp"), code="second_factor_needed")
     audit.record("user.login", "user", user.id, user_id=user.id, after={"second_factor": how} if how else None)
     return {**sessions.start_api_session(user), "user": user}
 
@@ -77,6 +78,6 @@ def refresh(body: dict[str, Any]) -> dict[str, Any]:
 def logout() -> None:
     """A key has no login to end: revoke it instead."""
     if g.viewer.key_id is not None:
-        raise Forbidden("An API key has no login to end. Revoke the key instead.")
+        raise Forbidden(t("api.key_has_no_login"))
     auth.end_session(g.viewer.id, g.viewer.session_id)
     audit.record("user.logout", "user", g.viewer.id)

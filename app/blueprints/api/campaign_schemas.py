@@ -24,10 +24,11 @@ from app.domain.statuses import CampaignStatus, EnrollmentStatus
 from app.queries.campaigns import steps as steps_of
 from app.services.campaign_steps import version as step_version
 from app.services.campaigns import sender_ids
+from app.strings import t
 
 MOST_LEADS = 10_000
-CLOCK = Pattern(r"^(([01]?[0-9]|2[0-3]):[0-5][0-9]|24:00)$", error="Write times as HH:MM, from 00:00 to 24:00.")
-DAY = Pattern(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", error="Write dates like 2027-12-24.")
+CLOCK = Pattern(r"^(([01]?[0-9]|2[0-3]):[0-5][0-9]|24:00)$", error=t("hours.clock_shape"))
+DAY = Pattern(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", error=t("hours.date_shape"))
 
 
 class Window(Strict):

@@ -42,6 +42,7 @@ from app.queries import campaigns as queries
 from app.services import campaign_leads, campaign_steps, campaigns, launch
 from app.services import preview as previews
 from app.services.test_send import send_test
+from app.strings import t
 
 READ, DRAFT, LAUNCH, STOP = (
     Permission.CAMPAIGNS_READ, Permission.CAMPAIGNS_DRAFT, Permission.CAMPAIGNS_LAUNCH, Permission.CAMPAIGNS_STOP,
@@ -160,7 +161,7 @@ def act_on_leads(campaign: Campaign, body: dict[str, Any]) -> dict[str, int]:
     """``remove`` needs ``campaigns.enroll`` as well."""
     ids, number = body["lead_ids"], present(campaign).id
     if body["action"] == "remove" and not g.viewer.may(Permission.CAMPAIGNS_ENROLL, g.client):
-        raise Forbidden("Only an admin of the client takes leads out of a campaign.")
+        raise Forbidden(t("api.leads_out_admin_only"))
     known = select(func.count()).where(Enrollment.client_id == g.client.id, Enrollment.campaign_id == number, Enrollment.lead_id.in_(ids))
     if not db.session.scalar(known):
         raise NotFound

@@ -44,6 +44,7 @@ from app.blueprints.api.schemas import Strict, row_id
 from app.core.errors import Invalid, NotFound, ProductError
 from app.domain.permissions import OPERATOR_PERMISSIONS, Permission
 from app.services.access import ClientSeat, enter_client, own
+from app.strings import t
 
 View = TypeVar("View", bound=Callable[..., Any])
 DEEPEST_JSON = 32
@@ -217,7 +218,7 @@ def _enter_client(operation: Operation, client_id: int | None) -> None:
     elif len(g.viewer.member_seats) == 1:
         seat = g.viewer.member_seats[0]
     else:
-        raise Invalid.field("client_id", "Say which client: you are in none or several (GET /api/clients lists them).")
+        raise Invalid.field("client_id", t("api.say_which_client"))
     _sit_down(seat, operation)
 
 
@@ -261,16 +262,14 @@ def load_query(schema: type[Schema] | None) -> dict[str, Any]:
     """The query as the schema loads it; without a schema any parameter is unknown."""
     if schema is None:
         if request.args:
-            raise Invalid(
-                "This address takes no parameters.", details={name: ["Unknown field."] for name in request.args}
-            )
+            raise Invalid(t("api.no_parameters"), details={name: [t("api.unknown_field")] for name in request.args})
         return {}
     known = schema()
     given: dict[str, Any] = {}
     for name, values in request.args.lists():
         many = isinstance(known.fields.get(name), field_types.List)
         if len(values) > 1 and not many:
-            raise Invalid.field(name, "Give this only once.")
+            raise Invalid.field(name, t("api.only_once"))
         kind = getattr(known.fields.get(name), "inner", known.fields.get(name))
         read = [_typed(value, kind) for value in values]
         given[name] = read if many else read[0]
@@ -294,18 +293,18 @@ def load_body(schema: type[Schema], multipart: bool = False) -> dict[str, Any]:
     """The body as the schema loads it. Raises UnsupportedMedia, BadJson, Invalid."""
     if multipart:
         if request.mimetype != "multipart/form-data":
-            raise UnsupportedMedia("Send this as multipart/form-data.")
+            raise UnsupportedMedia(t("api.send_multipart"))
         if any(_unstorable(value) for value in request.form.values()):
-            raise Invalid("The form holds a character that no text can hold.")
+            raise Invalid(t("api.form_characters"))
         return _load_form(schema())
     raw = request.get_data(cache=True)
     if not raw:
         return _load(schema(), {})
     if request.mimetype != "application/json":
-        raise UnsupportedMedia("Send JSON with Content-Type: application/json.")
+        raise UnsupportedMedia(t("api.send_json"))
     given = read_json(raw)
     if not isinstance(given, dict):
-        raise Invalid("The body must be a JSON object.")
+        raise Invalid(t("api.json_object"))
     return _load(schema(), given)
 
 
@@ -314,10 +313,10 @@ def _load_form(known: Schema) -> dict[str, Any]:
     texts = list(request.form.lists())
     for name in {*request.form, *request.files}:
         if len(request.form.getlist(name)) + len(request.files.getlist(name)) > 1:
-            raise Invalid.field(name, "Give this only once.")
+            raise Invalid.field(name, t("api.only_once"))
     for name in request.files:
         if name != "file":
-            raise Invalid.field(name, "Unknown field.")
+            raise Invalid.field(name, t("api.unknown_field"))
     return _load(known, {name: _typed(one, known.fields.get(name)) for name, (one,) in texts})
 
 
@@ -326,7 +325,7 @@ def read_json(raw: bytes) -> Any:
     try:
         value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        raise BadJson("The body is not valid JSON in UTF-8.") from None
+        raise BadJson(t("api.not_json")) from None
     _check_depth(value)
     return value
 
@@ -345,14 +344,14 @@ def _check_depth(value: Any) -> None:
                 [*item.keys(), *item.values()] if isinstance(item, dict) else item if isinstance(item, list) else [item]
             )
             if any(isinstance(text, str) and _unstorable(text) for text in texts):
-                raise Invalid("The body holds a character that no text can hold (NUL, or half of a surrogate pair).")
+                raise Invalid(t("api.body_characters"))
         level = [
             inner
             for item in level
             for inner in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
             if isinstance(inner, dict | list)
         ]
-    raise Invalid(f"The body is nested deeper than {DEEPEST_JSON} levels.")
+    raise Invalid(t("api.too_deep", levels=DEEPEST_JSON))
 
 
 def _unstorable(text: str) -> bool:
@@ -363,7 +362,7 @@ def _load(schema: Schema, given: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return dict(schema.load(given))
     except ValidationError as error:
-        raise Invalid("Some fields do not fit; see details.", details=flat_errors(error.messages_dict)) from None
+        raise Invalid(t("fields.do_not_fit"), details=flat_errors(error.messages_dict)) from None
 
 
 def flat_errors(messages: Mapping[Any, Any], prefix: str = "") -> dict[str, list[str]]:

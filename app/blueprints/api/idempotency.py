@@ -23,8 +23,10 @@ from app.core.errors import Conflict, Invalid
 from app.core.extensions import db
 from app.core.tokens import sealed_tokens
 from app.models import RememberedAnswer
+from app.strings import t
 
 KEPT = timedelta(hours=24)
+LONGEST_KEY = 200
 #: After this a request without an answer was lost with its process.
 LOST_AFTER = timedelta(minutes=10)
 PURPOSE = "remembered answer"
@@ -35,8 +37,8 @@ def wanted_key() -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is None or request.method != "POST":
         return None
-    if not 1 <= len(key) <= 200 or not key.isascii() or not key.isprintable():
-        raise Invalid.field("Idempotency-Key", "Use 1 to 200 plain characters.")
+    if not 1 <= len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable():
+        raise Invalid.field("Idempotency-Key", t("api.key_shape", limit=LONGEST_KEY))
     return key
 
 
@@ -51,7 +53,7 @@ def remembered(user_id: int, key: str) -> Response | RememberedAnswer:
         return db.session.get_one(RememberedAnswer, fresh)
     row = db.session.scalars(select(RememberedAnswer).where(*mine).execution_options(populate_existing=True)).one()
     if row.request_hash != asked:
-        raise Conflict("This Idempotency-Key was used for another request. Use a new key.", code="idempotency_key_reused")
+        raise Conflict(t("api.key_used"), code="idempotency_key_reused")
     return _taken_over(row) if row.status is None else _again(row)
 
 
@@ -62,9 +64,7 @@ def _taken_over(row: RememberedAnswer) -> RememberedAnswer:
     )
     taken = db.session.execute(lost.values(created_at=machine_now()).returning(RememberedAnswer.id)).first()
     if taken is None:
-        raise Conflict(
-            "The first request with this Idempotency-Key is still at work. Ask again in a moment.", code="idempotency_in_progress"
-        )
+        raise Conflict(t("api.key_at_work"), code="idempotency_in_progress")
     return row
 
 
@@ -74,7 +74,7 @@ def _again(row: RememberedAnswer) -> Response:
         opened = sealed_tokens().open(PURPOSE, body["sealed"])
         if opened is None:
             raise Conflict(
-                "This was done, but its answer can no longer be read (EMBERPOST_SECRET_KEY has changed). Look at what is there now.",
+                t("api.key_unreadable"),
                 code="idempotency_answer_gone",
             )
         body = opened["body"]

@@ -19,6 +19,7 @@ from app.models import LeadImport
 from app.queries import leads as queries
 from app.services import importing
 from app.services.importing.starting import EXISTING
+from app.strings import t
 
 RUN, READ = Permission.IMPORTS_RUN, Permission.IMPORTS_READ
 ONE = "/imports/<int:row_id>"
@@ -54,7 +55,7 @@ def upload(body: dict[str, Any]) -> LeadImport:
     """The form's field ``file`` (CSV or xlsx). GET its columns, then POST its start; POST /api/imports does all three at once."""
     given = request.files.get("file")
     if given is None:
-        raise Invalid.field("file", "Send the list as the form's field «file».")
+        raise Invalid.field("file", t("api.send_file"))
     return importing.upload(g.client.id, given.filename or "", given.read(), by=g.viewer.id, sheet=body.get("sheet", ""))
 
 

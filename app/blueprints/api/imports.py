@@ -19,6 +19,7 @@ from app.domain.permissions import Permission
 from app.models import ImportReject, LeadImport
 from app.services import importing
 from app.services.importing.starting import EXISTING
+from app.strings import t
 
 SHOWN_REJECTS = 1_000
 
@@ -79,7 +80,7 @@ def create(body: dict[str, Any]) -> LeadImport:
     ``status: running`` and are followed with GET. A dry run says exactly what the run would do and leaves nothing."""
     given = request.files.get("file")
     if given is None:
-        raise Invalid.field("file", "Send the list as the form's field «file».")
+        raise Invalid.field("file", t("api.send_file"))
     row = importing.upload(g.client.id, given.filename or "", given.read(), by=g.viewer.id, sheet=body.get("sheet", ""))
     small = rows_of(row) <= importing.SMALL
     importing.start(
@@ -96,9 +97,9 @@ def _mapping(raw: str | None) -> dict[str, str] | None:
     try:
         found = json.loads(raw)
     except ValueError:
-        raise Invalid.field("mapping", "Write a JSON object: column → field.") from None
+        raise Invalid.field("mapping", t("api.mapping_object")) from None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise Invalid.field("mapping", "Write a JSON object: column → field, both as texts.")
+        raise Invalid.field("mapping", t("api.mapping_texts"))
     return found
 
 

@@ -29,6 +29,7 @@ from app.services.inbox import reply as answers
 from app.services.inbox import triage
 from app.services.inbox.reply import Draft, File
 from app.services.receiving.choosing import resolve_match
+from app.strings import t
 
 
 class ConversationQuery(PageQuery):
@@ -257,7 +258,7 @@ def _file(given: dict[str, Any]) -> File:
     try:
         return File(given["filename"], given["content_type"], base64.b64decode(given["content"], validate=True))
     except (binascii.Error, ValueError):
-        raise Invalid.field("attachments", f"The content of {given['filename']} is not base64.") from None
+        raise Invalid.field("attachments", t("api.not_base64", filename=given["filename"])) from None
 
 
 @api_route(

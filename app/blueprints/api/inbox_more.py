@@ -21,6 +21,7 @@ from app.models import Attachment, Message
 from app.queries import thread as threads
 from app.services import audit
 from app.services.inbox import triage
+from app.strings import t
 
 P = Permission
 NEEDS = {
@@ -45,11 +46,11 @@ class ChangedShown(Shown):
 def act_on_conversations(body: dict[str, Any]) -> dict[str, int]:
     action = body["action"]
     if not g.viewer.may(NEEDS[action], g.client):
-        raise Forbidden(f"Your role in this client does not include this ({NEEDS[action]}).")
+        raise Forbidden(t("api.role_excludes", permission=NEEDS[action]))
     if (action == "snooze") != ("until" in body):
-        raise Invalid.field("until", "Say until when." if action == "snooze" else "Only for the action snooze.")
+        raise Invalid.field("until", t("api.say_until") if action == "snooze" else t("api.only_snooze"))
     if "user_id" in body and action != "assign":
-        raise Invalid.field("user_id", "Only for the action assign.")
+        raise Invalid.field("user_id", t("api.only_assign"))
     now, client_id = clock.now(), g.client.id
     act: dict[str, Callable[[Sequence[int]], list[int]]] = {
         "close": lambda ids: triage.close(client_id, ids, now=now),

@@ -20,6 +20,7 @@ from app.queries import campaigns
 from app.queries import leads as queries
 from app.services import audit, campaign_leads, lead_work, leads, suppressions
 from app.services.leads import FIELDS
+from app.strings import t
 
 MOST_NAMED = 500
 READ = Permission.LEADS_READ
@@ -61,11 +62,11 @@ def act_on_leads(body: dict[str, Any]) -> lead_work.Work:
     removed (``skipped.kept``). Adding to campaigns needs ``campaigns.enroll``, suppressing ``suppressions.add``."""
     action, campaign_id = body["action"], body.get("campaign_id")
     if not g.viewer.may(NEEDS[action], g.client):
-        raise Forbidden(f"Your role in this client does not include this ({NEEDS[action]}).")
+        raise Forbidden(t("api.role_excludes", permission=NEEDS[action]))
     if ("lead_ids" in body) == ("filter" in body):
-        raise Invalid.field("lead_ids", "Give either lead_ids or filter.")
+        raise Invalid.field("lead_ids", t("api.lead_ids_or_filter"))
     if (action == "add") != (campaign_id is not None):
-        raise Invalid.field("campaign_id", "Say into which campaign." if action == "add" else "Only for the action add.")
+        raise Invalid.field("campaign_id", t("api.say_campaign") if action == "add" else t("api.only_add"))
     if campaign_id is not None:
         campaigns.campaign(g.client.id, campaign_id)
     found = filter_of(body.get("filter", {}))

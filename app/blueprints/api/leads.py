@@ -16,6 +16,7 @@ from app.domain.permissions import Permission
 from app.models import Lead
 from app.queries import leads as queries
 from app.services import leads
+from app.strings import t
 
 LONGEST = 500
 
@@ -120,4 +121,4 @@ def change(lead: Lead, body: dict[str, Any]) -> Lead:
 def remove(lead: Lead) -> None:
     """409 when something was sent to it or it wrote to us: its history stays. Put its address on the do-not-contact list instead."""
     if not leads.remove_leads(lead.client_id, [lead.id], by=g.viewer.id).removed:
-        raise Conflict("This lead has a history and stays. Put its address on the do-not-contact list instead.", code="lead_has_history")
+        raise Conflict(t("leads.has_history"), code="lead_has_history")

@@ -20,6 +20,7 @@ from app.domain.permissions import Permission
 from app.models import Campaign, Mailbox
 from app.queries import mailboxes as queries
 from app.services import mailbox_verification, mailboxes
+from app.strings import t
 
 READ, MANAGE = Permission.MAILBOXES_READ, Permission.MAILBOXES_MANAGE
 MOST_NAMED = 5_000
@@ -92,7 +93,7 @@ class ChangedShown(Shown):
 def act_on_mailboxes(body: dict[str, Any]) -> dict[str, int]:
     """``verify`` is done in the background; ``GET /api/mailboxes`` shows the results."""
     if ("mailbox_ids" in body) == body["all"]:
-        raise Invalid.field("mailbox_ids", "Give either mailbox_ids or all.")
+        raise Invalid.field("mailbox_ids", t("api.mailbox_ids_or_all"))
     named = set(body.get("mailbox_ids", []))
     chosen = [line.id for line in queries.lines(g.client.id, clock.now()) if body["all"] or line.id in named]
     if body["action"] == "verify":
@@ -132,7 +133,7 @@ def suggest_servers(query: dict[str, Any]) -> Any:
     """Known domains at once, others by DNS within four seconds, else the usual names."""
     found = suggestion_for(query["email"])
     if found is None:
-        raise Invalid.field("email", "Write an address like name@company.com.")
+        raise Invalid.field("email", t("fields.address_shape"))
     return found
 
 

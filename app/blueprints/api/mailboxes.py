@@ -190,7 +190,7 @@ def verify(mailbox: Mailbox) -> Mailbox:
         with outside_transaction():
             result = verify_now(build_channels(current_app.extensions["settings"]).verifier, case.smtp, case.imap)
         if mailbox_verification.record(case, result) is None:
-            raise Conflict("The mailbox was changed while it was verified. Verify it again.")
+            raise Conflict(t("api.changed_while_verified"))
     return mailboxes.find(g.client.id, mailbox_id)
 
 

@@ -20,6 +20,7 @@ from app.domain.permissions import permissions_of
 from app.models import User, UserSession
 from app.queries import sessions as queries
 from app.services import auth, people
+from app.strings import t
 
 LANGUAGE = validate.OneOf(sorted(LANGUAGES))
 
@@ -79,7 +80,7 @@ class EndedSessionsShown(Shown):
 def person() -> User:
     """Whoever logged in themselves. A key is a program: it changes nothing of its maker. Raises Forbidden."""
     if g.viewer.key_id is not None:
-        raise Forbidden("An API key cannot do this. Log in (POST /api/auth/login).")
+        raise Forbidden(t("api.key_cannot"))
     return db.session.get_one(User, g.viewer.id)
 
 

@@ -16,8 +16,9 @@ from app.domain.zones import known_zones
 from app.models import OneTimeLink, User
 from app.services import audit, auth, people
 from app.services.instance import ensure_instance
+from app.strings import t
 
-GONE = "This link was used already, or its time is over."
+GONE = t("auth.link_used")
 
 
 class UseLink(Strict):
@@ -59,5 +60,5 @@ def claim(body: dict[str, Any]) -> User:
     _taken(body["token"], "claim")
     ensure_instance(sessions.settings())
     if "timezone" in body and body["timezone"] not in known_zones():
-        raise Invalid.field("timezone", "Choose a time zone of the list, like Europe/Lisbon.")
+        raise Invalid.field("timezone", t("fields.timezone_choice"))
     return people.claim_instance(body["email"], body["name"], body["password"], body.get("timezone"))

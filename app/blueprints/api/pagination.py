@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.errors import Invalid
 from app.core.extensions import db
+from app.strings import t
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def _seal(values: Sequence[Any]) -> str:
 
 
 def _open(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[Any]:
-    wrong = Invalid.field("cursor", "Use the next_cursor of an earlier answer, or leave it out.")
+    wrong = Invalid.field("cursor", t("api.cursor_shape"))
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)))
         if not isinstance(values, list) or len(values) != len(keys):

@@ -9,6 +9,7 @@ from flask import Response, g
 from app.core.errors import TooMany
 from app.services import api_limits, settings
 from app.services.access import Viewer
+from app.strings import t
 
 NAMES = {
     "RateLimit-Limit": "requests a minute this login or key may make",
@@ -27,7 +28,7 @@ def take(viewer: Viewer | None) -> None:
     g.allowance = api_limits.take(who, limit)
     if g.allowance.over:
         seconds = g.allowance.reset_s
-        raise TooMany(f"More than {limit} requests in a minute. Wait {seconds} s, then go on.", seconds)
+        raise TooMany(t("api.too_many_requests", limit=limit, seconds=seconds), seconds)
 
 
 def headers(answer: Response) -> Response:

@@ -8,6 +8,8 @@ from typing import Any
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
 
+from app.strings import t
+
 LARGEST_ID = 2**63 - 1
 LARGEST_INT = 2**31 - 1
 
@@ -74,12 +76,12 @@ class Moment(fields.DateTime):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> datetime:
         if not isinstance(value, str) or not RFC_3339.fullmatch(value):
-            raise ValidationError("Write a moment with its zone, for example 2026-11-23T09:00:00Z.")
+            raise ValidationError(t("api.moment_shape"))
         moment: datetime = super()._deserialize(value.upper(), attr, data, **options)
         try:
             return moment.astimezone(UTC)
         except OverflowError:
-            raise ValidationError("This moment is out of range.") from None
+            raise ValidationError(t("api.moment_range")) from None
 
 
 def text(longest: int = 500, *, shortest: int = 0, **options: Any) -> fields.String:

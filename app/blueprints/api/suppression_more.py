@@ -16,6 +16,7 @@ from app.domain.permissions import Permission
 from app.models.suppression import REASONS
 from app.queries import suppressions as queries
 from app.services import audit, suppressions
+from app.strings import t
 
 
 class CountsShown(Shown):
@@ -60,7 +61,7 @@ def export_suppressions() -> Response:
 def import_suppressions(body: dict[str, Any]) -> dict[str, Any]:
     """The form's field ``file``: any text that holds addresses, at most 100,000. Up to 500 are added before the answer."""
     if request.files.get("file") is None:
-        raise Invalid.field("file", "Send the list as the form's field «file».")
+        raise Invalid.field("file", t("api.send_file"))
     emails = addresses(uploaded(), "file")
     if len(emails) > suppressions.BATCH:
         enqueue_after_commit(Job.SUPPRESS_MANY, g.client.id, emails, body["reason"], "import", g.viewer.id, body["note"], timeout_s=3_600)

@@ -19,6 +19,7 @@ from app.models import GlobalSuppression, Suppression
 from app.models.suppression import REASONS
 from app.queries.suppressions import suppressed_at
 from app.services import audit, suppressions
+from app.strings import t
 
 MOST_AT_ONCE = suppressions.BATCH
 
@@ -75,7 +76,7 @@ def add(body: dict[str, Any]) -> dict[str, Any]:
     emails = [*body.get("emails", []), *([body["email"]] if "email" in body else [])]
     wrong = [email for email in emails if "@" not in email.strip("@ ")]
     if not emails or wrong or len(emails) > MOST_AT_ONCE:
-        raise Invalid.field("emails" if "emails" in body else "email", "Write addresses like name@company.com, at most 500 at once.")
+        raise Invalid.field("emails" if "emails" in body else "email", t("api.addresses_shape", limit=MOST_AT_ONCE))
     added = suppressions.suppress_batch(g.client.id, emails, body["reason"], "api", note=body["note"], by=g.viewer.id)
     found = (suppressed_at(g.client.id, email) for email in dict.fromkeys(emails))
     return {"added": added, "items": [row for row in found if row is not None]}
@@ -128,7 +129,7 @@ def list_global(query: dict[str, Any]) -> Page:
 )
 def add_global(body: dict[str, Any]) -> GlobalSuppression:
     if "@" not in body["email"].strip("@ "):
-        raise Invalid.field("email", "Write an address like name@company.com.")
+        raise Invalid.field("email", t("fields.address_shape"))
     if suppressions.suppress_globally(body["email"], body["reason"], by=g.viewer.id):
         audit.record("suppression.add_global", "suppression", email_key(body["email"]), after={"count": 1, "reason": body["reason"]})
     return db.session.scalars(select(GlobalSuppression).where(GlobalSuppression.email_key == email_key(body["email"]))).one()

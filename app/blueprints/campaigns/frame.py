@@ -54,7 +54,7 @@ def editable(campaign: Campaign) -> bool:
 def demand_editable(campaign: Campaign) -> None:
     """Raises Forbidden for those who may only draft once the campaign has started."""
     if campaign.status != "draft" and not viewer().may(LAUNCH, g.client):
-        raise Forbidden("This campaign has started: only an admin of the client may change it.")
+        raise Forbidden(t("campaigns.started_admin_only"))
 
 
 def tabs(campaign: Campaign) -> list[Tab]:

@@ -74,9 +74,9 @@ def bulk(campaign_id: int) -> ResponseReturnValue:
     """One action for the ticked leads."""
     campaign, action = find(campaign_id), request.form.get("action", "")
     if action not in ACTIONS:
-        raise Invalid.field("action", "There is no such action.")
+        raise Invalid.field("action", t("fields.no_such_action"))
     if action in FOR_ADMINS and not viewer().may(ENROLL, g.client):
-        raise Forbidden("Only an admin of the client takes leads out or gives them another mailbox.")
+        raise Forbidden(t("campaigns.people_admin_only"))
     found, everything = _wanted(campaign_id, request.form), bool(request.form.get("all"))
     back = url_for("campaigns.people", campaign_id=campaign_id, **_address(found))
     most = lead_work.AT_ONCE + 1

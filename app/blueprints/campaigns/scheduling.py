@@ -82,7 +82,7 @@ def _span(part: str) -> tuple[int, int]:
     """``9-17``, ``09:00 – 12:30`` → minutes of the day; ValueError with a sentence."""
     match = _SPAN.fullmatch(part)
     if match is None:
-        raise ValueError("Write hours like 09:00-12:00, 13:00-17:00.")
+        raise ValueError(t("hours.spans_shape"))
     opens, closes = (parse_clock(word if ":" in word else f"{word}:00") for word in match.groups())
     return opens, closes
 
@@ -105,7 +105,7 @@ def _windows(days: list[str]) -> tuple[list[dict[str, Any]], dict[str, list[str]
             try:
                 opens, closes = _span(part)
                 if opens >= closes:
-                    raise ValueError("The end comes before the beginning.")
+                    raise ValueError(t("hours.end_before"))
             except ValueError as wrong:
                 errors.setdefault(f"day-{day}", []).append(str(wrong))
                 continue

@@ -23,9 +23,10 @@ from app.domain.xlsx_reading import read_table
 from app.models import LeadImport
 from app.services.importing import merging
 from app.services.importing.starting import file_of, storable
+from app.strings import t
 
 BATCH = 5_000
-LEFT_ALONE = "Already a lead; known leads are left as they are."
+LEFT_ALONE = t("importing.known_lead")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Prepared:
                     if before == row.line:
                         good.append((row, values))
                         continue
-                    reason = f"The same address already stands in line {before}."
+                    reason = t("importing.same_address", line=before)
             bad.append(Reject(row.line, reason, row.cells))
         self.position = min(until, len(self.rows))
         return good, bad
@@ -86,7 +87,7 @@ def prepare(row: LeadImport, allow_reserved: bool) -> Prepared:
     for found in table.rows:
         rows.append(found)
         if len(rows) > MAX_ROWS:
-            raise UnreadableFile(f"The file has more than {MAX_ROWS} rows. Cut it into several files.")
+            raise UnreadableFile(t("importing.too_many_rows", limit=MAX_ROWS))
     fields = tuple(row.mapping.get(name, "") for name in table.columns)
     return Prepared(rows, fields, allow_reserved)
 

@@ -20,6 +20,7 @@ from app.domain.csv_reading import UnreadableFile
 from app.domain.xlsx_reading import read_table, sheet_names
 from app.models import Blob, LeadImport
 from app.services import audit
+from app.strings import t
 
 #: Files of at most so many rows are imported at once, in the request that asks for it.
 SMALL = 2_000
@@ -76,7 +77,7 @@ def storable(text_: str) -> str:
 def change_sheet(row: LeadImport, sheet: str) -> None:
     """Read another sheet of the same workbook. Raises Conflict once it has run, Invalid for a sheet that is not there."""
     if row.status != "uploaded":
-        raise Conflict("This import has already run. Upload the file again to read another sheet.")
+        raise Conflict(t("importing.ran_sheet"))
     before = row.options.get("sheet", "")
     _read_head(row, file_of(row), sheet)
     db.session.flush()
@@ -87,7 +88,7 @@ def file_of(row: LeadImport) -> bytes:
     """The uploaded bytes. Raises Conflict when they were removed after their keeping time."""
     blob = db.session.get(Blob, (row.client_id, row.blob_sha256))
     if blob is None:
-        raise Conflict("The file of this import is no longer kept. Upload it again.")
+        raise Conflict(t("importing.file_gone"))
     return bytes(blob.bytes)
 
 
@@ -107,13 +108,13 @@ def start(
     """
     db.session.refresh(row, with_for_update=True)
     if row.status not in ("uploaded", "failed") and not (row.status == "done" and row.dry_run):
-        raise Conflict("This import is running or has already run. Upload the file again to import it once more.")
+        raise Conflict(t("importing.ran_already"))
     if existing is not None and existing not in EXISTING:
-        raise Invalid.field("existing", "Choose update, fill or skip.")
+        raise Invalid.field("existing", t("importing.known_choice"))
     if mapping is not None:
         row.mapping = _chosen(list(row.columns), mapping)
     elif wrong := wrong_mapping(row.columns, row.mapping):
-        raise Invalid("Say which column is which.", details={"mapping": [text_ for texts in wrong.values() for text_ in texts]})
+        raise Invalid(t("importing.say_columns"), details={"mapping": [text_ for texts in wrong.values() for text_ in texts]})
     row.options = {**row.options, "existing": existing or row.options.get("existing", "update")}
     resumed = row.status == "failed" and row.dry_run == dry_run and row.done_rows > 0
     row.status, row.dry_run, row.error = "running", dry_run, ""
@@ -135,5 +136,5 @@ def _chosen(columns: list[str], mapping: Mapping[str, str]) -> dict[str, str]:
     spelled = {(key if key in columns else folded.get(key.strip().casefold(), key)): value.strip() for key, value in mapping.items()}
     if wrong := wrong_mapping(columns, spelled):
         details = {f"mapping.{column}": texts for column, texts in wrong.items()}
-        raise Invalid("The columns do not fit the fields; see details.", details=details)
+        raise Invalid(t("importing.mapping_wrong"), details=details)
     return {name: spelled.get(name, "") for name in columns}

@@ -19,6 +19,7 @@ from app.models import LeadImport
 from app.services import audit, leads
 from app.services.importing.merging import NULLABLE, PLAIN, flat
 from app.services.importing.running import Progress
+from app.strings import t
 
 UNDO_DAYS = 30
 BATCH = 1_000
@@ -35,9 +36,9 @@ def begin_undo(row: LeadImport, *, enqueue: bool = True, by: int | None = None) 
     """Mark it and let the job do it. Raises Conflict when there is nothing to undo, or it is too late."""
     db.session.refresh(row, with_for_update=True)
     if row.status in ("undoing", "undone"):
-        raise Conflict("This import has already been undone.")
+        raise Conflict(t("importing.undone_already"))
     if not undoable(row):
-        raise Conflict(f"Only a finished import can be undone, and only for {UNDO_DAYS} days.")
+        raise Conflict(t("importing.cannot_undo", days=UNDO_DAYS))
     row.status = "undoing"
     db.session.flush()
     audit.record("import.undo", "import", row.id, client_id=row.client_id, user_id=by, after={"file": row.filename})

@@ -30,6 +30,7 @@ from app.queries.campaign_calendars import calendar_of
 from app.queries.thread import REPORTS
 from app.services import audit, conversations
 from app.services.outbox.enqueueing import NewDelivery, enqueue
+from app.strings import t
 
 UNDO_SECONDS = 10
 LARGEST_FILES = 25 * 1024 * 1024
@@ -123,13 +124,13 @@ class _Words:
 def _checked(client_id: int, draft: Draft) -> tuple[_Words, list[dict[str, Any]]]:
     """The words and the stored files. Raises Invalid for what cannot be sent."""
     if max(len(draft.text), len(draft.html)) > LONGEST_TEXT:
-        raise Invalid.field("text", f"Write at most {LONGEST_TEXT:,} characters; put more into a file.")
+        raise Invalid.field("text", t("inbox.text_too_long", limit=LONGEST_TEXT))
     plain = draft.text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
     if not plain.strip() and draft.html.strip():
         plain = html_to_text(draft.html).strip("\n")
     files = _stored(client_id, draft)
     if not plain.strip() and not draft.html.strip():
-        raise Invalid.field("text", "Write something first." if not files else "Write a line to go with the files.")
+        raise Invalid.field("text", t("inbox.write_something") if not files else t("inbox.write_a_line"))
     return _Words(plain, draft.html.strip()), files
 
 
@@ -141,9 +142,9 @@ def _stored(client_id: int, draft: Draft) -> list[dict[str, Any]]:
     )
     size = sum(len(one.content) for one in draft.files) + sum(one.size for one in kept)
     if size > LARGEST_FILES:
-        raise Invalid.field("attachments", f"Together the files have {size / 1_048_576:.1f} MB; at most 25 MB can be sent.")
+        raise Invalid.field("attachments", t("inbox.files_too_large", mb=size / 1_048_576, limit=LARGEST_FILES // 1_048_576))
     if len(draft.files) + len(kept) > MOST_FILES:
-        raise Invalid.field("attachments", f"At most {MOST_FILES} files can be sent with one answer.")
+        raise Invalid.field("attachments", t("inbox.files_too_many", limit=MOST_FILES))
     stored = [{"filename": one.filename, "content_type": one.content_type, "sha256": one.sha256, "size": one.size} for one in kept]
     for one in draft.files:
         name = safe_name(one.filename)
@@ -171,11 +172,11 @@ def _answered_message(conversation: Conversation) -> Message:
     )
     found = db.session.scalars(inbound).first()
     if found is None:
-        raise Conflict("Nobody has written in this conversation yet, so there is nothing to answer.", code="nothing_to_answer")
+        raise Conflict(t("inbox.nobody_wrote"), code="nothing_to_answer")
     try:
         email_key(found.from_address)
     except AddressError:
-        raise Conflict("The sender's address cannot be written to.", code="address_unusable") from None
+        raise Conflict(t("inbox.sender_unwritable"), code="address_unusable") from None
     return found
 
 
@@ -185,7 +186,7 @@ def _sender(conversation: Conversation, newest: Message) -> Sender:
         sender = db.session.scalars(select(Sender).where(Sender.id == sender_id, Sender.deleted_at.is_(None))).first()
         if sender is not None and sender.channel == Channel.EMAIL:
             return sender
-    raise Conflict("The mailbox of this conversation was removed. Connect it again to answer.", code="mailbox_removed")
+    raise Conflict(t("inbox.mailbox_removed"), code="mailbox_removed")
 
 
 def _subject(conversation: Conversation, newest: Message) -> str:
@@ -294,7 +295,7 @@ def take_back(client_id: int, message_id: int, *, now: datetime) -> Message:
     if taken is None:
         reason = db.session.scalar(select(Delivery.reason).where(Delivery.id == message.delivery_id, Delivery.status == "cancelled"))
         if reason != Reason.UNDONE:
-            raise Conflict("It has already left, so it cannot be taken back.", code="already_left")
+            raise Conflict(t("inbox.left_already"), code="already_left")
         return message
     assert message.conversation_id is not None
     _last_words(client_id, message.conversation_id)

@@ -20,6 +20,7 @@ from app.domain.working_time import day_start, local_date
 from app.models import Membership
 from app.services import audit
 from app.services.inbox.reply import changed
+from app.strings import t
 
 MOST_AT_ONCE = 500
 LONGEST_SNOOZE = timedelta(days=366)
@@ -29,7 +30,7 @@ MORNING = timedelta(hours=9)
 def _update(client_id: int, ids: Sequence[int], assignments: str, condition: str = "true", **values: Any) -> list[int]:
     """One statement for all rows, in id order; the pages of those that changed look again."""
     if len(ids) > MOST_AT_ONCE:
-        raise Invalid.field("ids", f"At most {MOST_AT_ONCE} conversations at once.")
+        raise Invalid.field("ids", t("inbox.at_once", limit=MOST_AT_ONCE))
     rows = db.session.execute(
         text(
             f"UPDATE conversations SET {assignments}, version = version + 1 WHERE id IN (SELECT id FROM conversations"
@@ -103,7 +104,7 @@ def assign(client_id: int, ids: Sequence[int], user_id: int | None) -> list[int]
             )
         )
         if seat is None:
-            raise Invalid.field("user_id", "Choose somebody of this client who may answer.")
+            raise Invalid.field("user_id", t("inbox.assignee_choice"))
     touched = _update(client_id, ids, "assignee_id = :user", "assignee_id IS DISTINCT FROM cast(:user AS bigint)", user=user_id)
     _trail("assign", client_id, touched, user_id=user_id)
     return touched
@@ -112,9 +113,9 @@ def assign(client_id: int, ids: Sequence[int], user_id: int | None) -> list[int]
 def snooze(client_id: int, ids: Sequence[int], until: datetime, *, now: datetime) -> list[int]:
     """Away until a moment of product time, then back as unread. Raises Invalid for a moment that is not ahead."""
     if until <= now:
-        raise Invalid.field("until", "Choose a moment that is still ahead.")
+        raise Invalid.field("until", t("inbox.moment_ahead"))
     if until > now + LONGEST_SNOOZE:
-        raise Invalid.field("until", "Choose a moment within a year.")
+        raise Invalid.field("until", t("inbox.moment_within_year"))
     touched = _update(
         client_id, ids, "status = 'snoozed', snoozed_until = :until, closed_at = NULL, unread = 0", until=until
     )

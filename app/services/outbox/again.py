@@ -6,6 +6,7 @@ from datetime import datetime
 
 from app.core.errors import Conflict
 from app.services.outbox.plain import Connection, rows, run
+from app.strings import t
 
 _AGAIN = """
 INSERT INTO deliveries (idempotency_key, client_id, kind, sender_id, to_address, due_at, campaign_id, enrollment_id, step_id,
@@ -33,7 +34,7 @@ def send_again(connection: Connection, delivery_id: int, now: datetime) -> int:
     Raises Conflict (``suppressed``) when that address is on a do-not-contact list.
     """
     if rows(connection, _LISTED, {"id": delivery_id}):
-        raise Conflict("This address is on the do-not-contact list. Correct the lead's address, or have it taken off the list first.", code="suppressed")
+        raise Conflict(t("deliveries.suppressed"), code="suppressed")
     fresh = rows(connection, _AGAIN, {"id": delivery_id, "now": now})[0]
     if fresh.inbox_message_id is not None:
         run(

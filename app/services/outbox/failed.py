@@ -11,6 +11,7 @@ from app.services import audit, suppressions
 from app.services.outbox import again
 from app.services.outbox.advancing import StepLeft, advance
 from app.services.outbox.plain import Connection, plain_connection, rows, run
+from app.strings import t
 
 _ROW = """
 SELECT id, client_id, status, kind, enrollment_id, step_id, to_address, campaign_id, resolved_at FROM deliveries WHERE id = %(id)s
@@ -42,7 +43,7 @@ def skip_step(client_id: int, delivery_id: int, *, by: int | None) -> None:
     """The lead goes on with the step after this one. Raises NotFound, Conflict."""
     row = _open(client_id, delivery_id)
     if row.enrollment_id is None or row.step_id is None:
-        raise Conflict("This message belongs to no sequence; there is no step to skip.")
+        raise Conflict(t("deliveries.no_step_to_skip"))
     connection = plain_connection()
     _lock_and_resolve(connection, row, by, "skipped")
     before = rows(connection, _REOPEN, {"id": row.enrollment_id, "status": "in_flight"})
@@ -68,7 +69,7 @@ def _open(client_id: int, delivery_id: int) -> Any:
     if not found or found[0].client_id != client_id:
         raise NotFound
     if found[0].status != "failed" or found[0].resolved_at is not None:
-        raise Conflict("Somebody has already decided about this message.")
+        raise Conflict(t("deliveries.decided_already"))
     return found[0]
 
 
@@ -76,7 +77,7 @@ def _lock_and_resolve(connection: Connection, row: Any, by: int | None, how: str
     if row.enrollment_id is not None:
         run(connection, "SELECT id FROM enrollments WHERE id = %(id)s FOR NO KEY UPDATE", {"id": row.enrollment_id})
     if not rows(connection, _RESOLVED, {"id": row.id, "by": by, "how": how}):
-        raise Conflict("Somebody has already decided about this message.")
+        raise Conflict(t("deliveries.decided_already"))
 
 
 def _told(row: Any, by: int | None, action: str) -> None:

@@ -17,6 +17,7 @@ from app.core.db import lock_hot
 from app.core.errors import Conflict
 from app.services import audit
 from app.services.outbox.plain import Connection, plain_connection, rows, run
+from app.strings import t
 
 #: No dot is written later than this after its permit (seconds; the channel enforces it).
 DOT_WITHIN_S = 5
@@ -84,7 +85,7 @@ def release_instance(*, by: int | None) -> bool:
     """Overdue messages keep their order and leave at the ordinary pace. Raises Conflict while a recovery is needed."""
     lock_hot()
     if rows(plain_connection(), "SELECT 1 AS one FROM instance WHERE facts ? 'recovery'"):
-        raise Conflict("The database may not know what was sent. Run `flask recover` first: the doctor says how.", code="recovery_needed")
+        raise Conflict(t("doctor.recover_first"), code="recovery_needed")
     return _turn("instance", 0, None, False, by, "")
 
 

@@ -16,6 +16,7 @@ from app.domain.limits import CounterKey
 from app.services import audit
 from app.services.outbox import accepted, again, counters
 from app.services.outbox.plain import Connection, plain_connection, rows, run
+from app.strings import t
 
 #: Proof of absence counts only this long after the last byte could have been written (machine time).
 ABSENCE_AFTER = timedelta(minutes=15)
@@ -93,15 +94,15 @@ def resolve(client_id: int, delivery_id: int, outcome: str, *, by: int | None) -
     if not found or found[0].client_id != client_id:
         raise NotFound
     if found[0].status != "uncertain":
-        raise Conflict("This message is no longer uncertain; look at it again.")
+        raise Conflict(t("deliveries.not_uncertain"))
     fresh: int | None = None
     if outcome == "was_sent":
         if not _was_sent(delivery_id, {"person": "was_sent"}, by):  # somebody decided otherwise while this one waited
-            raise Conflict("This message is no longer uncertain; look at it again.")
+            raise Conflict(t("deliveries.not_uncertain"))
     elif outcome == "send_again":
         fresh = _send_again(found[0], by)
     else:
-        raise Conflict("Decide between was_sent and send_again.")
+        raise Conflict(t("deliveries.outcome_choice"))
     audit.record("delivery.resolve", "delivery", delivery_id, client_id=client_id, user_id=by, after={"outcome": outcome})
     live_after_commit(client_id, "counters")
     return fresh
@@ -115,7 +116,7 @@ def _send_again(row: Any, by: int | None) -> int:
         " WHERE id = %(id)s AND status = 'uncertain' RETURNING id"
     )
     if not rows(connection, statement, {"id": row.id, "by": by}):
-        raise Conflict("This message is no longer uncertain; look at it again.")
+        raise Conflict(t("deliveries.not_uncertain"))
     fresh = again.send_again(connection, row.id, clock.now())
     if row.enrollment_id is not None:
         run(connection, _GO_ON, {"id": row.enrollment_id})

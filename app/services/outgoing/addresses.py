@@ -15,10 +15,11 @@ from app.channels.dns import DnsResolver
 from app.core.config import Settings
 from app.core.net import AllowedTargets, Purpose, TargetRefused, vet
 from app.services.mailbox_targets import RESOLVE_SECONDS
+from app.strings import t
 
 LONGEST = 2_000
-SHAPE_TEXT = "Write an address like https://hooks.company.com/emberpost, without a user name in it."
-PLAIN_TEXT = "Use https: over http anybody on the way could read what is told."
+SHAPE_TEXT = t("outgoing.url_shape")
+PLAIN_TEXT = t("outgoing.use_https")
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from app.domain.outgoing import (
 from app.models import OutgoingCall, OutgoingEndpoint, OutgoingEvent
 from app.services import audit
 from app.services.outgoing import endpoints
+from app.strings import t
 
 AT_ONCE = 200
 #: Of one endpoint at a time; of one that fails, a single call finds out whether it is back.
@@ -170,7 +171,7 @@ def begin_test(endpoint: OutgoingEndpoint) -> Call:
         OutgoingEvent.created_at > func.clock_timestamp() - text("interval '1 minute'"),
     )  # fmt: skip
     if (db.session.scalar(recent) or 0) >= TESTS_A_MINUTE:
-        raise TooMany(f"At most {TESTS_A_MINUTE} tests a minute. Wait a moment.", 60)
+        raise TooMany(t("outgoing.tests_per_minute", limit=TESTS_A_MINUTE), 60)
     event = OutgoingEvent(client_id=endpoint.client_id, kind=TEST, occurred_at=clock.now(), webhook_id=_fresh_id())
     event.body = body_of(event.webhook_id, TEST, clock.now(), {"client_id": endpoint.client_id, "endpoint_id": endpoint.id})
     db.session.add(event)
@@ -218,6 +219,6 @@ def _must_be_on(endpoint: OutgoingEndpoint) -> None:
     """Also ends its rest: a person says that it is back."""
     endpoints.lock([endpoint.id])
     if endpoint.state != "on":
-        raise Conflict("This endpoint is switched off. Switch it on first.")
+        raise Conflict(t("outgoing.switch_on_first"))
     endpoint.rests_until, endpoint.failures = None, 0
     db.session.flush()

@@ -20,6 +20,7 @@ from app.models import OutgoingCall, OutgoingEndpoint, OutgoingSecret
 from app.services import audit
 from app.services.outgoing.addresses import Addresses
 from app.services.webhooks import new_secret
+from app.strings import t
 
 MOST = 20
 MOST_SECRETS = 3
@@ -34,7 +35,7 @@ def create(client_id: int, values: Mapping[str, Any], addresses: Addresses, *, b
     checked = _checked(values, addresses)
     count = db.session.scalar(select(func.count()).where(OutgoingEndpoint.client_id == client_id)) or 0
     if count >= MOST:
-        raise Conflict(f"A client has at most {MOST} webhook endpoints. Remove one that is no longer used.")
+        raise Conflict(t("outgoing.most_endpoints", limit=MOST))
     endpoint = OutgoingEndpoint(client_id=client_id, created_by=by, **checked)
     db.session.add(endpoint)
     db.session.flush()
@@ -69,13 +70,13 @@ def _checked(values: Mapping[str, Any], addresses: Addresses) -> dict[str, Any]:
         checked["events"] = [kind for kind in EVENTS if kind in values["events"]]
         unknown = sorted(set(values["events"]) - set(EVENTS))
         if unknown or not checked["events"]:
-            faults["events"] = ["Choose at least one event." if not unknown else f"Unknown: {', '.join(unknown)[:200]}."]
+            faults["events"] = [t("outgoing.choose_event") if not unknown else t("outgoing.unknown_events", names=", ".join(unknown)[:200])]
     if "description" in values:
         checked["description"] = str(values["description"]).strip()
         if len(checked["description"]) > LONGEST_DESCRIPTION:
-            faults["description"] = [f"At most {LONGEST_DESCRIPTION} characters."]
+            faults["description"] = [t("fields.at_most", limit=LONGEST_DESCRIPTION)]
     if faults:
-        raise Invalid("Some fields do not fit; see details.", details=faults)
+        raise Invalid(t("fields.do_not_fit"), details=faults)
     return checked
 
 
@@ -168,7 +169,7 @@ def _add_secret(endpoint: OutgoingEndpoint) -> str:
 def rotate_secret(endpoint: OutgoingEndpoint, overlap_hours: int = OVERLAP_HOURS) -> str:
     """A fresh secret, returned once. The present one signs as well for ``overlap_hours`` (0: it ends now); at most MOST_SECRETS sign at once."""
     if not 0 <= overlap_hours <= LONGEST_OVERLAP_HOURS:
-        raise Invalid.field("overlap_hours", f"Write a number of hours from 0 to {LONGEST_OVERLAP_HOURS}.")
+        raise Invalid.field("overlap_hours", t("outgoing.hours_range", limit=LONGEST_OVERLAP_HOURS))
     lock([endpoint.id])
     ends = machine_now() + timedelta(hours=overlap_hours)
     for number, row in enumerate(secrets_of(endpoint.id)):

@@ -12,6 +12,7 @@ from app.core.extensions import db
 from app.domain.mail_event import Event, MailEvent, parse
 from app.domain.reply_matching import Match, MatchKind, MatchRule
 from app.services.receiving import effects, matching
+from app.strings import t
 
 _KINDS = {
     Event.DELIVERED: MatchKind.DELIVERED, Event.BOUNCED: MatchKind.BOUNCE, Event.COMPLAINED: MatchKind.COMPLAINT,
@@ -31,11 +32,11 @@ def process(payload: Any, patient: bool) -> str:
     told = parse(payload)
     row = db.session.execute(_FOUND, {"ids": matching.both_forms([told.message_id])}).first()
     if row is None:
-        return f"no message of ours has the id {told.message_id[:200]}"
+        return t("arrivals.no_such_message", id=told.message_id[:200])
     if row.kind not in ("campaign_step", "reply"):
-        return f"delivery {row.id} is no message to a lead"
+        return t("arrivals.not_to_a_lead", id=row.id)
     if row.permitted_at is None:
-        return f"delivery {row.id} has never left"
+        return t("arrivals.never_left", id=row.id)
     effects.report(effects.Told(row.client_id, row.sender_id, clock.now()), _match(row, told), patient=patient)
     topics = [f"campaign-{row.campaign_id}"] if row.campaign_id is not None else []
     live_after_commit(row.client_id, "counters", *topics)

@@ -14,6 +14,7 @@ from app.core.extensions import db
 from app.models import Activity, Conversation, Message
 from app.services import audit, conversations, enrollments
 from app.services.conversations import Place
+from app.strings import t
 
 
 def resolve_match(client_id: int, message_id: int, lead_id: int | None, user_id: int | None, *, now: datetime | None = None) -> None:
@@ -29,7 +30,7 @@ def resolve_match(client_id: int, message_id: int, lead_id: int | None, user_id:
     conversation = db.session.get(Conversation, message.conversation_id, with_for_update=True, populate_existing=True)
     assert conversation is not None
     if not conversation.needs_match:
-        raise Conflict("Somebody has already decided where this message belongs.")
+        raise Conflict(t("inbox.decided_already"))
     conversation.needs_match = False
     conversation.version += 1
     if lead_id is not None:

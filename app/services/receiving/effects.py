@@ -24,6 +24,7 @@ from app.models import Activity
 from app.services import enrollments, suppressions
 from app.services.outbox import uncertain
 from app.services.receiving.arrivals import Incoming
+from app.strings import t
 
 FULL_TIMES, FULL_DAYS = 3, 14
 # Failures whose cause is our mailbox, our domain or our words: they never count against the lead.
@@ -90,7 +91,7 @@ def report(told: Told, match: Match, *, patient: bool = True) -> None:
 
 def _wait_for_outcome(match: Match, patient: bool) -> None:
     if patient and match.delivery_id is not None and _status_of(match.delivery_id) == "committing":
-        raise TooEarly(f"delivery {match.delivery_id} has no outcome yet")
+        raise TooEarly(t("arrivals.too_early", id=match.delivery_id))
 
 
 def _proven(match: Match, evidence: str) -> None:
@@ -213,7 +214,7 @@ def _bounced(told: Told, match: Match) -> None:
     if match.delivery_id is None:
         return
     if _status_of(match.delivery_id) in ("leased", "committing"):
-        raise TooEarly(f"delivery {match.delivery_id} has no outcome yet")
+        raise TooEarly(t("arrivals.too_early", id=match.delivery_id))
     _proven(match, "delivery_report")
     client_id, now = told.client_id, told.at
     worst = _worst(match.recipients)
@@ -278,7 +279,7 @@ def _never_again(told: Told, match: Match, reason: str, source: str) -> None:
     if match.delivery_id is None:
         return
     if _status_of(match.delivery_id) in ("leased", "committing"):
-        raise TooEarly(f"delivery {match.delivery_id} has no outcome yet")
+        raise TooEarly(t("arrivals.too_early", id=match.delivery_id))
     _proven(match, source)
     address = db.session.execute(text("SELECT to_address FROM deliveries WHERE id = :id"), {"id": match.delivery_id}).scalar_one()
     facts: dict[str, Any] = {"campaign_id": match.campaign_id, "delivery_id": match.delivery_id, "now": told.at}

@@ -24,6 +24,7 @@ from app.models import InboundEvent
 from app.services.receiving import carried
 from app.services.receiving.arrivals import Arrival, understand
 from app.services.receiving.record import record
+from app.strings import t
 
 MAX_ATTEMPTS = 5
 FIRST_WAIT_S = 5.0
@@ -119,7 +120,7 @@ def process(event_id: int) -> Worked:
     if row.source == WEBHOOK:
         return _process_webhook(row, patient)
     if row.source != IMAP:
-        return _settle(event_id, "ignored", error=f"nobody here works on arrivals of {row.source}")
+        return _settle(event_id, "ignored", error=t("arrivals.nobody_source", source=row.source))
     record(understand(_arrival(bytes(row.body), row.facts)), patient=patient)
     return _settle(event_id, "done")
 
@@ -131,7 +132,7 @@ def _process_webhook(row: Any, patient: bool) -> Worked:
         kind = webhook_body.kind_of(payload)
         processor = PROCESSORS.get(kind)
         if processor is None:
-            return _settle(row.id, "ignored", kind, f"nobody here works on events of the kind {kind or '(none named)'}")
+            return _settle(row.id, "ignored", kind, t("arrivals.nobody_kind", kind=kind or t("arrivals.kind_not_named")))
         why_not = processor(payload, patient)
     except Unreadable as wrong:
         return _settle(row.id, "quarantined", kind, str(wrong))

@@ -20,12 +20,13 @@ from app.core import clock
 from app.core.db import HOT_LOCK
 from app.services.outbox import switches
 from app.services.outbox.plain import Connection, rows, run
+from app.strings import t
 
-MOVED = "The database is another one than the one that sent last: it was restored, copied or moved."
-SET_BACK = "The database is older than what its senders remember: an earlier state was put back."
-BEHIND = "A Sent folder holds a message of ours that the database never let leave: the database is older than the mailboxes."
+MOVED = t("doctor.moved")
+SET_BACK = t("doctor.set_back")
+BEHIND = t("doctor.behind")
 #: Why the instance is stopped, on the page of stops; a release by a person is refused while recovery is needed.
-STOP_REASON = "Waiting for `flask recover`: the database may not know what was sent."
+STOP_REASON = t("doctor.stop_reason")
 
 Highest = Callable[[str], int]
 
@@ -54,11 +55,8 @@ class Problem:
 
     @property
     def fix(self) -> str:
-        since = f"{self.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if self.since else "<time of the backup>"
-        return (
-            f"Make sure that no older process still sends, let `read` run, then run `flask recover --since {since}`"
-            " (docs/operations.md, Backup and restore)."
-        )
+        since = f"{self.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if self.since else t("doctor.time_of_backup")
+        return t("doctor.recover", since=since)
 
 
 def facts(connection: Connection) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from app.services.outbox import switches
 from app.services.outbox.plain import plain_connection, rows, run
 from app.services.recovery import continuity
 from app.services.recovery.continuity import Highest, Problem
+from app.strings import t
 
 #: Ids go on this much further after a recovery, so that none of the lost history is given to something else.
 GAP = 10_000_000
@@ -44,14 +45,14 @@ def begin(since: datetime | None, highest: Highest, *, anyway: bool) -> Run | Pr
     found = continuity.problem(connection, highest)
     if found is None and not anyway:
         return None
-    continuity.need_recovery(connection, found.why if found else "A person asked for it.")
+    continuity.need_recovery(connection, found.why if found else t("doctor.asked_for"))
     stored = continuity.facts(connection)
     recovery = stored["recovery"]
     if "run" not in recovery:
         last = found.since if found else None
         start = min(filter(None, (since, last)), default=None)
         if start is None:
-            return Problem("This database holds no sign of when its senders lived last.", None)
+            return Problem(t("doctor.no_sign_of_life"), None)
         now = clock.machine_now()
         recovery["run"] = {
             "number": f"{now:%Y%m%dT%H%M%S}", "since": start.isoformat(), "began": now.isoformat(), "cutoff": clock.now().isoformat(),

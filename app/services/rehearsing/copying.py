@@ -19,6 +19,7 @@ from app.core.errors import Conflict, NotFound
 from app.core.extensions import Base
 from app.services import schema_upgrades
 from app.services.outbox.counters import BULK_READY, CLIENT_HOUR, INSTANCE_HOUR, INSTANCE_MINUTE
+from app.strings import t
 
 Connection = psycopg.Connection[Any]
 
@@ -127,12 +128,12 @@ def find(source_url: str, campaign_id: int) -> Original:
         ).fetchone()
         version = source.execute("SELECT version_num FROM alembic_version").fetchone()
     if row is None:
-        raise NotFound("There is no such campaign. Its number stands in the address of its page.")
+        raise NotFound(t("rehearsals.no_campaign"))
     original = Original(*row)
     if original.status not in ("draft", "running", "paused"):
-        raise Conflict(f"This campaign is {original.status}: nothing of it is ahead. Duplicate it and rehearse the copy.")
+        raise Conflict(t("rehearsals.nothing_ahead", status=original.status))
     if version is None or version[0] != schema_upgrades.scripts().get_current_head():
-        raise Conflict("The database is not at this version of the product. Run `flask db upgrade`, then rehearse again.")
+        raise Conflict(t("rehearsals.not_at_version"))
     return original
 
 

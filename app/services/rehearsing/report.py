@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.domain.reasons import EXPLANATIONS, Reason
+from app.strings import t
 
 
 class Ending(StrEnum):
@@ -23,11 +24,11 @@ class Ending(StrEnum):
 
 
 SENTENCES = {
-    Ending.FINISHED: "Every lead's sequence has ended.",
-    Ending.NOTHING_DUE: "Nothing more becomes due by itself: what is left waits for a person.",
-    Ending.DAYS: "The rehearsal ended at its last day; the campaign goes on.",
-    Ending.MESSAGES: "The rehearsal ended at its limit of messages; the campaign goes on.",
-    Ending.TIME: "The rehearsal ended at its limit of machine time; the campaign goes on.",
+    Ending.FINISHED: t("rehearsals.ended_finished"),
+    Ending.NOTHING_DUE: t("rehearsals.ended_nothing_due"),
+    Ending.DAYS: t("rehearsals.ended_days"),
+    Ending.MESSAGES: t("rehearsals.ended_messages"),
+    Ending.TIME: t("rehearsals.ended_time"),
 }
 
 

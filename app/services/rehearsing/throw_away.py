@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 
 from app.core.config import libpq_url, sqlalchemy_url
 from app.core.errors import Conflict
+from app.strings import t
 
 PREFIX = "emberpost_rehearsal_"
 
@@ -45,8 +46,7 @@ def _check_allowed(connection: psycopg.Connection[Any]) -> None:
     if row is None or not row[0]:
         login = row[1] if row else "the login"
         raise Conflict(
-            f"A rehearsal needs a throw-away database, and the database login {login} may make none."
-            f" Run as a superuser: ALTER ROLE {login} CREATEDB; then try again.",
+            t("rehearsals.no_database", login=login),
             code="rehearsal_not_allowed",
         )
 

@@ -1,0 +1,31 @@
+"""Windows, closed days, weekends and holidays: how they are said, and why they cannot be read."""
+
+TEXTS = {
+    "hours.clock_shape": "Write times as HH:MM, from 00:00 to 24:00.",
+    "hours.window_parts": "Each window needs weekday, from and to.",
+    "hours.weekday_number": "The weekday is a number from 0 (Monday) to 6 (Sunday).",
+    "hours.ends_before": "{day} {opens}–{closes} ends before it begins; split a night into one window until 24:00 and one from 00:00 on the next day.",
+    "hours.windows_shape": "The windows are a list of {weekday, from, to}.",
+    "hours.one_window": "At least one window is needed, else nothing could ever leave.",
+    "hours.too_many_windows": "At most {limit} windows.",
+    "hours.closed_days_shape": "The closed days are a list of at most {limit} dates like 2027-12-24.",
+    "hours.not_a_date": "“{given}” is not a date like 2027-12-24.",
+    "hours.weekend_shape": "The weekend is {mode: closed} or {mode: reduced, percent: 1 to 100}.",
+    "hours.weekend_mode": "The weekend's mode is closed or reduced.",
+    "hours.weekend_percent": "A reduced weekend needs a percent from 1 to 100.",
+    "hours.not_a_zone": "“{given}” is not a time zone like Europe/Berlin.",
+    "hours.said_open_weekends": "open at weekends too",
+    "hours.said_reduced_weekends": "weekends reduced to {percent} %",
+    "hours.said_closed_weekends": "closed at weekends",
+    "hours.said_holidays": "holidays of {country}",
+    "hours.said_closed_days": ("{n} closed day", "{n} closed days"),
+    "hours.said_only_within": "only within {hours}",
+    "hours.no_holidays": "No holidays are known for the country “{country}”; use a code like DE, US or IN.",
+    "hours.no_part": "{country} has no part “{part}” with holidays of its own.",
+    "hours.week_example": "Write hours like Mon-Fri 09:00-17:00; Sat 10:00-12:00.",
+    "hours.span_ends_before": "{opens}-{closes} ends before it begins.",
+    # Refusals
+    "hours.spans_shape": "Write hours like 09:00-12:00, 13:00-17:00.",
+    "hours.end_before": "The end comes before the beginning.",
+    "hours.date_shape": "Write dates like 2027-12-24.",
+}
