@@ -42,7 +42,7 @@ _WORDS: Mapping[str, str] = {
     "consent_note": "consent consentnote legalbasis optin einwilligung consentement consentimiento consenso",
 }
 #: Columns that our own files add (the list of rows not taken, the export): read again, they are not the person's.
-OF_OUR_FILES = frozenset({"Line", "Why not taken", "bounced_at", "contacted_at", "created_at"})
+OF_OUR_FILES = frozenset({t("leads.col_line"), t("leads.col_reason"), "bounced_at", "contacted_at", "created_at"})
 _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]{2,}")
 _PROFILE = re.compile(r"(?:https?://)?(?:[a-z]{2,3}\.)?linkedin\.com/", re.IGNORECASE)
 _ZONE = re.compile(r"(?:Africa|America|Asia|Atlantic|Australia|Europe|Indian|Pacific)/[A-Za-z_/+-]+")

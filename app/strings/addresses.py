@@ -7,7 +7,6 @@ TEXTS = {
     "addresses.reserved": "{address} ends in .{ending}, a name reserved for tests; no mail can reach it.",
     "addresses.not_one": "{address} is not a mail address: {why}",
     "addresses.odd_letters": "{address} has letters before the @ that most mail servers cannot take; ask for another.",
-    # Refusals
     "addresses.server_shape": "This is not the name of a server. Write it like smtp.company.com.",
     "addresses.port_range": "The port must be a number from 1 to 65535.",
     "addresses.server_unknown": "No server of this name was found.",

@@ -3,7 +3,6 @@
 TEXTS = {
     "api.lead_ids_or_import": "Give either lead_ids or import_id.",
     "api.not_our_place": "This place in the list is not one we gave.",
-    # Refusals
     "api.refresh_not_valid": "This refresh token is not valid. Log in again.",
     "api.need_token": "Send a valid access token or API key: Authorization: Bearer <token> (POST /api/auth/login gives a token).",
     "api.need_otp": "This login has a second factor: send the same again with a code as otp.",

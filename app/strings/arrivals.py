@@ -48,7 +48,7 @@ TEXTS = {
     "arrivals.next_try": "Next try",
     "arrivals.processed": "Settled",
     "arrivals.back": "All arrivals",
-    # Refusals
+    # Why one could not be worked on, in the words of whoever looks after the installation
     "arrivals.too_deep": "the body is nested too deep",
     "arrivals.not_json": "the body is not JSON: {why}",
     "arrivals.no_number": "{name} is no number",
@@ -58,7 +58,6 @@ TEXTS = {
     "arrivals.permanent_shape": "permanent: true, false or left out",
     "arrivals.status_shape": "status: an enhanced status code such as 5.1.1, or left out",
     "arrivals.text_shape": "text: what the receiving server said, or left out",
-    # Refusals
     "arrivals.no_such_message": "no message of ours has the id {id}",
     "arrivals.not_to_a_lead": "delivery {id} is no message to a lead",
     "arrivals.never_left": "delivery {id} has never left",

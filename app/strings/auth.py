@@ -63,7 +63,6 @@ TEXTS = {
     "auth.not_current_password": "This is not your current password.",
     "auth.present_password": "This is your present password. Choose another one.",
     "auth.too_many_attempts": "Too many attempts. Wait {seconds} s, then try again.",
-    # Refusals
     "auth.log_in_first": "Log in first.",
     "auth.role_excludes": "Your role in this client does not include this.",
     "auth.key_excludes": "This key (its scope, or its maker's role) does not include this.",

@@ -314,6 +314,13 @@ TEXTS = {
     "campaigns.confirm_title": "Some leads would be left out",
     "campaigns.confirm_add": "Add it all the same",
     "campaigns.confirm_delete": "Remove it all the same",
+    # Why a lead was not, or not yet, contacted
+    "campaigns.fact_mailbox": "Mailbox: {sender}.",
+    "campaigns.fact_last_sent": "Message {number} was the last one sent.",
+    "campaigns.fact_last_deleted": "The last one sent was a message that was deleted since.",
+    "campaigns.fact_none_sent": "No message was sent yet.",
+    "campaigns.fact_last_made": "The last message made out is {status}.",
+    "campaigns.fact_last_answered": "The last message made out is {status}. The server said: {answer}",
     # Refusals
     "campaigns.choose_mailbox_first": "Choose this mailbox for the campaign first.",
     "campaigns.stopped_duplicate": "This campaign was stopped for good. Duplicate it to go on.",
@@ -323,13 +330,6 @@ TEXTS = {
     "campaigns.stopped_no_leads": "This campaign was stopped for good. Duplicate it to add leads.",
     "campaigns.walk_ended": "This lead's sequence has already ended; nothing is left to pause or skip.",
     "campaigns.no_mailbox_sends": "No mailbox of this campaign can send just now. Choose or verify one first.",
-    "campaigns.fact_mailbox": "Mailbox: {sender}.",
-    "campaigns.fact_last_sent": "Message {number} was the last one sent.",
-    "campaigns.fact_last_deleted": "The last one sent was a message that was deleted since.",
-    "campaigns.fact_none_sent": "No message was sent yet.",
-    "campaigns.fact_last_made": "The last message made out is {status}.",
-    # Refusals
     "campaigns.started_admin_only": "This campaign has started: only an admin of the client may change it.",
     "campaigns.people_admin_only": "Only an admin of the client takes leads out or gives them another mailbox.",
-    "campaigns.fact_last_answered": "The last message made out is {status}. The server said: {answer}",
 }

@@ -62,6 +62,7 @@ TEXTS = {
     "deliveries.decided_already": "Somebody has already decided about this message.",
     "deliveries.not_uncertain": "This message is no longer uncertain; look at it again.",
     "deliveries.outcome_choice": "Decide between was_sent and send_again.",
+    # What was found about an uncertain one
     "deliveries.not_in_sent_at": "not in the Sent folder at {at}",
     "deliveries.not_in_sent": "not in the Sent folder",
     "deliveries.sent_not_asked": "the Sent folder could not be asked",

@@ -28,6 +28,5 @@ TEXTS = {
     # Refusals
     "errors.not_yours": "There is nothing here, or it is not yours.",
     "errors.changed_meanwhile": "Somebody else saved this {what} meanwhile. Load it again.",
-    # Refusals
     "errors.unstorable": "The request holds characters that no text can hold.",
 }

@@ -8,7 +8,6 @@ TEXTS = {
     "fields.name_too_long": "Write a name of at most {limit} characters; this one has {n}.",
     "fields.name_controls": "The name holds control characters. Write it in plain letters.",
     "fields.use_at_most": "Use at most {limit} characters.",
-    # Refusals
     "fields.another_look": "Some fields need another look.",
     "fields.at_most": "At most {limit} characters.",
     "fields.timezone_choice": "Choose a time zone of the list, like Europe/Lisbon.",
@@ -19,7 +18,6 @@ TEXTS = {
     "fields.write_text": "Write a text.",
     "fields.no_controls": "Remove the line breaks and control characters.",
     "fields.language_choice": "Choose a language of the list, by its two letters.",
-    # Refusals
     "fields.no_such_action": "There is no such action.",
     "fields.address_shape": "Write an address like name@company.com.",
     "fields.choose_one_of": "Choose one of: {names}.",

@@ -24,7 +24,6 @@ TEXTS = {
     "hours.no_part": "{country} has no part “{part}” with holidays of its own.",
     "hours.week_example": "Write hours like Mon-Fri 09:00-17:00; Sat 10:00-12:00.",
     "hours.span_ends_before": "{opens}-{closes} ends before it begins.",
-    # Refusals
     "hours.spans_shape": "Write hours like 09:00-12:00, 13:00-17:00.",
     "hours.end_before": "The end comes before the beginning.",
     "hours.date_shape": "Write dates like 2027-12-24.",

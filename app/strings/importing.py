@@ -17,7 +17,6 @@ TEXTS = {
     "importing.larger_inside": "This workbook is far larger inside than it looks. Save only the sheet you need as CSV.",
     "importing.no_sheet": "The workbook has no sheet with a table.",
     "importing.no_such_sheet": "The workbook has no sheet named “{name}”. It has: {sheets}.",
-    # Refusals
     "importing.known_lead": "Already a lead; known leads are left as they are.",
     "importing.same_address": "The same address already stands in line {line}.",
     "importing.too_many_rows": "The file has more than {limit} rows. Cut it into several files.",

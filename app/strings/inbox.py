@@ -185,7 +185,6 @@ TEXTS = {
     "inbox.moment_ahead": "Choose a moment that is still ahead.",
     "inbox.moment_within_year": "Choose a moment within a year.",
     "inbox.decided_already": "Somebody has already decided where this message belongs.",
-    # Refusals
     "inbox.choose_somebody": "Choose somebody of the list.",
     "inbox.choose_action": "Choose what to do with the ticked conversations.",
     "inbox.other_conversation": "This message is in another conversation.",

@@ -172,15 +172,14 @@ TEXTS = {
     "leads.not_a_language": "“{given}” is no language code, like en or pt-BR.",
     "leads.not_linkedin": "“{given}” is no LinkedIn address, like https://www.linkedin.com/in/ada.",
     "leads.row_without_address": "There is no e-mail address in this row.",
-    # Refusals
     "leads.work_running": "A change of many leads is still running. Wait until it is done.",
     "leads.campaign_gone": "The campaign is gone.",
     "leads.most_own_fields": "At most {limit} own fields.",
     "leads.own_name_shape": "Use letters, digits and underscores, beginning with a letter.",
     "leads.write_address": "Write the lead's e-mail address.",
     "leads.need_address": "A lead needs an e-mail address.",
-    # Refusals
     "leads.has_history": "This lead has a history and stays. Put its address on the do-not-contact list instead.",
+    # Fields as a refusal names them
     "leads.said_full_name": "Name",
     "leads.said_consent_note": "Consent note",
 }

@@ -158,7 +158,6 @@ TEXTS = {
     "mailboxes.lines_columns": "It has {n} columns where {known} are known.",
     "mailboxes.lines_no_address": "It has no address.",
     "mailboxes.lines_twice": "The same address stands in line {line}.",
-    # Refusals
     "mailboxes.no_oauth_yet": "Signing in with the provider is not offered yet. Use a password or an app password.",
     "mailboxes.need_tls": "This server is on the Internet: choose STARTTLS or TLS, or the password would travel in the open.",
     "mailboxes.address_stays": "The address of a mailbox stays. Add another mailbox for another address.",
@@ -172,10 +171,10 @@ TEXTS = {
     "mailboxes.days_range": "Choose from 1 to {limit} days.",
     "mailboxes.used_by": "Campaigns send through this mailbox: {names}. Take it out of them first, or confirm that their leads wait.",
     "mailboxes.only_held_released": "Only a mailbox that is stopped or paused can be released; this one is {status}.",
-    # Refusals
     "mailboxes.file_too_large": "This file is larger than {mb} MB.",
     "mailboxes.smtp_needed": "Write the server that sends the mail, like smtp.company.com.",
     "mailboxes.imap_needed": "Write the server that reads the mail, like imap.company.com.",
+    # Why it is not read
     "mailboxes.read_needs_tls": "The server accepts logins only over an encrypted connection: choose STARTTLS or TLS for IMAP.",
     "mailboxes.read_imap_off": "IMAP is switched off for this mailbox: switch it on at the provider.",
     "mailboxes.read_password_expired": "The password has expired: set a new one at the provider and enter it here.",

@@ -113,7 +113,7 @@ TEXTS = {
     "outgoing.what_campaign_finished": "A campaign is through",
     "outgoing.what_mailbox_auth_failed": "A mailbox cannot log in",
     "outgoing.what_webhook_test": "A test",
-    # Refusals
+    # What an endpoint can be told
     "outgoing.event_reply_received": "A person answered.",
     "outgoing.event_reply_automatic": "An automatic answer came (out of office and the like).",
     "outgoing.event_delivery_sent": "A server took a message.",

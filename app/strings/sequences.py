@@ -4,7 +4,6 @@ TEXTS = {
     "sequences.same_number": "Two steps have the same number.",
     "sequences.same_place": "Two steps follow the same step on the same branch.",
     "sequences.hangs_on_nothing": "A step hangs on nothing; move it behind another one.",
-    # Refusals
     "sequences.cap_range": "A whole number from 1 to {limit}, or nothing for no limit.",
     "sequences.mailboxes_shape": "The mailboxes are a list of their numbers.",
     "sequences.no_such_mailbox": "There is no mailbox {number} in this client.",

@@ -32,7 +32,6 @@ TEXTS = {
     "texts.not_a_tag": "“{{% {tag} %}}” is not known; only if, unless, elsif, else and endif are.",
     "texts.no_end": "{{% {word} … %}} has no end; add {{% end{word} %}}.",
     "texts.condition_shape": "Write a condition as: if company, if not company, or if company == \"Acme\".",
-    # Refusals
     "texts.cannot_be_used": "The text cannot be used yet.",
     "texts.no_value_for": "This lead has no value for {names}.",
     "texts.cannot_be_written": "The text cannot be written: {why}",

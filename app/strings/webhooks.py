@@ -64,11 +64,9 @@ TEXTS = {
     "webhooks.refused_no_header": "the header {header} is missing",
     "webhooks.refused_header": "the header {header} carries none of the secrets",
     "webhooks.static_secret_shape": "A secret here has 16 to 512 plain characters without spaces around it.",
-    # Refusals
     "webhooks.one_of": "One of {names}.",
     "webhooks.header_shape": "The name of a header that carries nothing else, such as Unipile-Auth.",
     "webhooks.name_shape": "Give it a name of at most {limit} characters.",
-    # Refusals
     "webhooks.nothing_here": "There is nothing here.",
     "webhooks.accepts_nothing": "This address accepts nothing at the moment.",
     "webhooks.not_proven": "Not proven.",
