@@ -19,6 +19,7 @@ from app.domain import mail_headers as fields
 from app.domain.mail_headers import HeaderError
 from app.domain.plain_text import text_of_html
 from app.domain.wire_lines import Text, encoded, plain_of, shared, with_end
+from app.strings import t
 
 __all__ = ["Attachment", "HeaderError", "Mail", "compose", "new_message_id"]
 
@@ -69,7 +70,7 @@ class Mail:
 def new_message_id(domain: str, token: str) -> str:
     """`<token@domain>`: the domain is the sender's, the token ours (6 to 64 of A–Z a–z 0–9 . _ -)."""
     if not _TOKEN.fullmatch(token) or not _DOMAIN.fullmatch(domain):
-        raise HeaderError("Message-ID", "it needs a plain token and an ASCII domain.")
+        raise HeaderError("Message-ID", t("mail_headers.plain_token"))
     return f"<{token}@{domain.lower()}>"
 
 

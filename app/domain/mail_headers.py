@@ -6,6 +6,8 @@ import re
 from base64 import b64encode
 from collections.abc import Sequence
 
+from app.strings import t
+
 MAX_LINE = 998
 _FOLD_AT = 76
 #: Line ends and controls of every kind, and lone surrogates: no header value may hold one.
@@ -22,14 +24,14 @@ class HeaderError(ValueError):
     """A value that must not stand in a header; `field` names the header."""
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+        super().__init__(t("mail_headers.of_field", field=field, fault=message))
         self.field = field
 
 
 def guard(field: str, value: str) -> str:
     """The value, or `HeaderError` when it holds a line end or a control character."""
     if _FORBIDDEN.search(value):
-        raise HeaderError(field, "line ends and control characters are not allowed here.")
+        raise HeaderError(field, t("mail_headers.no_controls"))
     return value
 
 
@@ -79,7 +81,7 @@ def _folded(field: str, value: str) -> str:
 def mailbox(field: str, email: str, name: str = "") -> str:
     """`Ada Lovelace <ada@example.com>`; names are quoted or encoded, so none can look like an address."""
     if not _ADDRESS.fullmatch(email) or ".." in email:
-        raise HeaderError(field, "this is not an address a mail can carry.")
+        raise HeaderError(field, t("mail_headers.no_address"))
     name = " ".join(guard(field, name).split())
     if not name:
         return email
@@ -88,7 +90,7 @@ def mailbox(field: str, email: str, name: str = "") -> str:
     if not _ATOMS.fullmatch(name):
         name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if len(name) > 500:
-        raise HeaderError(field, "the name is too long.")
+        raise HeaderError(field, t("mail_headers.long_name"))
     return f"{name} <{email}>"
 
 
@@ -110,7 +112,7 @@ def message_ids(field: str, ids: Sequence[str]) -> str:
 def own_message_id(entry: str) -> str:
     """The Message-ID field; `HeaderError` when the id is not well formed."""
     if not _MESSAGE_ID.fullmatch(entry) or entry.count("@") != 1:
-        raise HeaderError("Message-ID", "this is not a message id.")
+        raise HeaderError("Message-ID", t("mail_headers.no_message_id"))
     return f"Message-ID: {entry}\r\n"
 
 
@@ -118,14 +120,14 @@ def urls(field: str, entries: Sequence[str]) -> str:
     """`<https://…>, <mailto:…>`; `HeaderError` for anything else."""
     for entry in entries:
         if not _URL.fullmatch(entry):
-            raise HeaderError(field, "this is not a link a header can carry.")
+            raise HeaderError(field, t("mail_headers.no_link"))
     return f"{field}: " + ",\r\n ".join(f"<{entry}>" for entry in entries) + "\r\n"
 
 
 def list_id(entry: str) -> str:
     """`List-Id: <campaign-7.acme.com>`."""
     if not _LIST_ID.fullmatch(entry) or ".." in entry:
-        raise HeaderError("List-Id", "this is not the name of a list.")
+        raise HeaderError("List-Id", t("mail_headers.no_list"))
     return f"List-Id: <{entry}>\r\n"
 
 
@@ -150,6 +152,6 @@ def check_head(head: bytes, fields: int) -> None:
     """
     ends = head.count(b"\r\n")
     if ends - head.count(b"\r\n ") - head.count(b"\r\n\t") != fields:
-        raise HeaderError("headers", "a value would have changed the header fields.")
+        raise HeaderError("headers", t("mail_headers.changed"))
     if head.count(b"\r") != ends or head.count(b"\n") != ends or max(map(len, head.split(b"\r\n"))) > MAX_LINE:
-        raise HeaderError("headers", "a header line is broken or too long.")
+        raise HeaderError("headers", t("mail_headers.long_line"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.domain.words import Word
-
 from app.strings import t
 
 

@@ -17,15 +17,13 @@ ELSEWHERE = {
     "app/core/exposure.py": "settings that keep a process from starting",
     "app/channels/smtp_conversation.py": "a setting that keeps a process from starting",
     "app/domain/starter_sequences.py": "mails to begin with: from the first click on they are the campaign's own",
-    "app/domain/compose.py": "header faults, beside those of mail_headers.py",
-    "app/domain/mail_headers.py": "header faults: a field's name and half a sentence",
     "app/services/rehearsing/report.py": "the report of a rehearsal as a terminal prints it",
     "app/blueprints/api/examples.py": "what people might write, in the description of the API",
     "app/blueprints/api/openapi.py": "the description of the API",
 }
 #: What carries a sentence to a page besides the refusals of ``core/errors.py``: errors of rules, findings, faults of fields.
 CARRIERS = {
-    "AddressError", "BadSecret", "BadValue", "CalendarError", "CannotRender", "MissingVariable", "OutputTooLarge", "Refused", "SequenceError", "TargetRefused",
+    "AddressError", "BadSecret", "BadValue", "CalendarError", "CannotRender", "HeaderError", "MissingVariable", "OutputTooLarge", "Refused", "SequenceError", "TargetRefused",
     "TemplateError", "TooEarly", "UnknownCountry", "Unreadable", "UnreadableFile", "ValidationError",
     "Check", "Explanation", "Finding", "Problem", "SkippedGroup", "_e", "good", "red", "warning",
     "_add", "_error", "_said", "_settle", "abort", "say",
