@@ -23,8 +23,8 @@ ELSEWHERE = {
 }
 #: What carries a sentence to a page besides the refusals of ``core/errors.py``: errors of rules, findings, faults of fields.
 CARRIERS = {
-    "AddressError", "BadSecret", "BadValue", "CalendarError", "CannotRender", "HeaderError", "MissingVariable", "OutputTooLarge", "Refused", "SequenceError", "TargetRefused",
-    "TemplateError", "TooEarly", "UnknownCountry", "Unreadable", "UnreadableFile", "ValidationError",
+    "AddressError", "BadSecret", "BadValue", "CalendarError", "CannotRender", "HeaderError", "MissingVariable", "OutputTooLarge", "Refused", "SequenceError",
+    "TargetRefused", "TemplateError", "TooEarly", "UnknownCountry", "Unreadable", "UnreadableFile", "ValidationError",
     "Check", "Explanation", "Finding", "Problem", "SkippedGroup", "_e", "good", "red", "warning",
     "_add", "_error", "_said", "_settle", "abort", "say",
 }  # fmt: skip
