@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from app.blueprints.access import load, requires, viewer
 from app.blueprints.digits import whole, wholes
 from app.blueprints.htmx import after_post, page_or_fragment
-from app.blueprints.meanwhile import stored_now
+from app.blueprints.meanwhile import loaded, stored_now, with_untouched
 from app.core.errors import Conflict, Forbidden, Invalid
 from app.core.extensions import db
 from app.core.queue import Job, enqueue_after_commit
@@ -256,7 +256,7 @@ def save(lead_id: int) -> ResponseReturnValue:
         leads.change_lead(lead, values, allow_reserved=allow_reserved(), by=viewer().id, seen=request.form.get("version"))
     except (Invalid, Conflict) as refused:
         if refused.code == "changed_meanwhile":
-            return _lead(lead, values, _overtaken(values, _stored(lead)), status=409)
+            return _overtaken(lead, values)
         return _lead(lead, values, _wrong(refused), status=422)
     return after_post(url_for("leads.show", lead_id=lead_id), toast=t("frame.saved"))
 
@@ -286,8 +286,8 @@ def shown_name(lead: Lead) -> str:
 def _lead(lead: Lead, values: dict[str, Any], errors: Mapping[str, Any], status: int = 200) -> Response:
     line = queries.lines([lead])[0]
     return _form(
-        "leads/show.html", values, errors, "story", status=status, lead=lead, version=leads.version(lead), line=line, mark=mark(line), name=shown_name(lead),
-        walks=queries.walks(g.client.id, lead.id), story=queries.story(g.client.id, lead.id),
+        "leads/show.html", values, errors, "story", status=status, lead=lead, version=leads.version(lead), loaded=loaded(_flat(_stored(lead))),
+        line=line, mark=mark(line), name=shown_name(lead), walks=queries.walks(g.client.id, lead.id), story=queries.story(g.client.id, lead.id),
         source=db.session.get(LeadImport, lead.source_import_id) if lead.source_import_id else None,
     )  # fmt: skip
 
@@ -322,12 +322,19 @@ def typed() -> dict[str, Any]:
     return {**values, "custom": own}
 
 
-def _overtaken(typed: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
-    """The lead's own fields count like the others, under the names their errors have."""
-    flat = [{**values, **{f"custom.{name}": value for name, value in values["custom"].items()}} for values in (typed, stored)]
+def _overtaken(lead: Lead, values: dict[str, Any]) -> Response:
+    flat = [_flat(values), _flat(_stored(lead))]
     names = dict.fromkeys([*flat[0], *flat[1]])
-    typed, stored = ({name: values.get(name, "") for name in names if name != "custom"} for values in flat)
-    return {"form": [t("frame.meanwhile")], **stored_now(typed, stored)}
+    mine, theirs = ({name: one.get(name, "") for name in names} for one in flat)
+    mine = with_untouched(mine, theirs, request.form.get("loaded"))
+    own = {name.removeprefix("custom."): value for name, value in mine.items() if name.startswith("custom.") and value}
+    errors = {"form": [t("frame.meanwhile")], **stored_now(mine, theirs)}
+    return _lead(lead, {**{name: mine[name] for name in leads.FIELDS}, "custom": own}, errors, status=409)
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """The lead's own fields like the others, under the names their errors have."""
+    return {**{name: values[name] for name in leads.FIELDS}, **{f"custom.{name}": value for name, value in values["custom"].items()}}
 
 
 def _wrong(refused: Invalid | Conflict) -> dict[str, Any]:

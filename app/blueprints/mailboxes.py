@@ -14,7 +14,7 @@ from app.blueprints.access import requires, viewer
 from app.blueprints.digits import whole, wholes
 from app.blueprints.htmx import after_post, page_or_fragment, wants_fragment
 from app.blueprints.mailbox_health import health
-from app.blueprints.meanwhile import stored_now
+from app.blueprints.meanwhile import loaded, stored_now, with_untouched
 from app.channels.autoconfig import Source, Suggestion, suggest, unasked
 from app.channels.dns import DnsResolver
 from app.core import clock
@@ -289,8 +289,8 @@ def _show(mailbox: Mailbox, values: Mapping[str, Any] | None = None, errors: Map
     return page_or_fragment(
         "mailboxes/show.html", more.get("block", "form"), status=more.get("status", 200), mailbox=mailbox, line=line, state=health(line),
         recent=queries.recent(g.client.id, mailbox.id), used=mailboxes.campaigns_using(mailbox), values={**_stored(mailbox), **(values or {})},
-        version=version(mailbox), errors=errors or {}, health=health, older_left=queries.older_left(mailbox) if mailbox.older_since else 0,
-        folders_of=_folders_of,
+        version=version(mailbox), loaded=loaded(_stored(mailbox)), errors=errors or {}, health=health, folders_of=_folders_of,
+        older_left=queries.older_left(mailbox) if mailbox.older_since else 0,
     )  # fmt: skip
 
 
@@ -315,7 +315,9 @@ def save(mailbox_id: int) -> ResponseReturnValue:
     except Invalid as wrong:
         return _show(mailbox, values, wrong.details, status=422)
     except Conflict:
-        return _show(mailbox, values, {"form": [t("frame.meanwhile")], **stored_now(values, _stored(mailbox))}, status=409)
+        stored = _stored(mailbox)
+        values = with_untouched(values, stored, request.form.get("loaded"))
+        return _show(mailbox, values, {"form": [t("frame.meanwhile")], **stored_now(values, stored)}, status=409)
     again = mailbox.verified_at is None and (verified is not None or mailbox.status == "connecting")
     return after_post(url_for(".show", mailbox_id=mailbox_id), toast=t("mailboxes.saved_verify" if again else "mailboxes.saved"))
 

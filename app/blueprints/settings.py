@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from app.blueprints.access import requires
 from app.blueprints.digits import whole
 from app.blueprints.htmx import after_post, page_or_fragment
-from app.blueprints.meanwhile import stored_now
+from app.blueprints.meanwhile import loaded, stored_now, with_untouched
 from app.core.db import rollback
 from app.core.errors import Conflict, Invalid
 from app.core.extensions import db
@@ -34,7 +34,7 @@ def index() -> Response:
 
 def _index(status: int = 200, values: dict[str, Any] | None = None, errors: dict[str, Any] | None = None) -> Response:
     return page_or_fragment(
-        "settings/index.html", "form", status=status, values={**_stored(), **(values or {})}, errors=errors or {},
+        "settings/index.html", "form", status=status, values=_shown(_stored(), values), errors=errors or {},
         changes=ops.setting_changes(g.client.id),
     )  # fmt: skip
 
@@ -52,9 +52,15 @@ def _stored() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _shown(stored: dict[str, Any], typed: dict[str, Any] | None) -> dict[str, Any]:
+    """What the form shows; one that comes back keeps the versions and the prints it was loaded with."""
+    return {**stored, "loaded": loaded(stored), **(typed or {})}
+
+
 def _overtaken(typed: dict[str, Any], stored: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(what was typed, without the versions that no longer hold; what is stored now where it says something else)."""
-    kept = {name: value for name, value in typed.items() if not name.endswith("_version")}
+    kept = {name: value for name, value in typed.items() if not name.endswith("_version") and name != "loaded"}
+    kept = with_untouched(kept, stored, typed.get("loaded"))
     return kept, {"form": [t("frame.meanwhile")], **stored_now(kept, stored)}
 
 
@@ -126,7 +132,7 @@ def installation() -> Response:
 
 def _installation(status: int = 200, values: dict[str, Any] | None = None, errors: dict[str, Any] | None = None) -> Response:
     return page_or_fragment(
-        "settings/installation.html", "form", status=status, values={**_stored_everywhere(), **(values or {})}, errors=errors or {},
+        "settings/installation.html", "form", status=status, values=_shown(_stored_everywhere(), values), errors=errors or {},
         changes=ops.setting_changes(None),
     )  # fmt: skip
 

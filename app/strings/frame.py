@@ -35,8 +35,8 @@ TEXTS = {
     "frame.save": "Save",
     "frame.saved": "Saved.",
     "frame.meanwhile": (
-        "Somebody else saved this meanwhile. What you typed is still here, and what is stored now stands below each field that says"
-        " something else. Save again to put yours in its place."
+        "Somebody else saved this meanwhile. What you changed is still here, and what is stored now stands below each of those fields that"
+        " says something else; all others show what is stored now. Save again to put yours in its place."
     ),
     "frame.stored_now": "Stored now: {value}",
     "frame.stored_nothing": "nothing",

@@ -13,7 +13,7 @@ from app.blueprints.access import requires, viewer
 from app.blueprints.campaigns.frame import DRAFT, READ, blueprint, campaign_page, demand_editable, find, following
 from app.blueprints.digits import whole
 from app.blueprints.htmx import after_post
-from app.blueprints.meanwhile import stored_now
+from app.blueprints.meanwhile import loaded, stored_now, with_untouched
 from app.core.errors import Conflict, Invalid, NotFound, ProductError
 from app.core.safe_html import sanitise
 from app.domain.permissions import Permission
@@ -26,6 +26,7 @@ from app.services.test_send import send_test
 from app.strings import t
 
 TEXTS = ("subject", "text", "html")
+WAIT = ("delay_value", "delay_unit")
 WHOLE = 100_000  # characters: who is to overwrite a message reads all of it first
 FRAME = "sandbox allow-popups; default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 
@@ -52,12 +53,14 @@ def _editor(campaign: Campaign, step_id: int | None, values: Mapping[str, Any] |
     step = next((one for one in written if one.id == step_id), written[0] if written else None)
     if step is None:
         return campaign_page("campaigns/start_steps.html", "starters", campaign, "steps", starters=STARTER_SEQUENCES, **context)
-    shown = {name: getattr(step, name) for name in (*TEXTS, "delay_value", "delay_unit")} | dict(values or {})
+    stored = _stored(step)
+    shown = stored | dict(values or {})
     seen, problem = _preview(campaign.id, step.id, shown if values else None)
     return campaign_page(
         "campaigns/steps.html", "editor", campaign, "steps", steps=written, step=step, number=written.index(step) + 1, values=shown,
         wait_words=wait_words, variables=reading.variables(g.client.id, campaign.id), preview=seen, preview_problem=problem,
-        **{"asked": None, "good": "", "was": (request.form.get("was") if values else None) or editing.version(step), **context},
+        **{"asked": None, "good": "", "was": (request.form.get("was") if values else None) or editing.version(step),
+           "loaded": (request.form.get("loaded") if values else None) or loaded(stored), **context},
     )  # fmt: skip
 
 
@@ -66,10 +69,17 @@ def _overtaken(campaign: Campaign, step_id: int, values: Mapping[str, Any]) -> R
     step = next((one for one in reading.steps(g.client.id, campaign.id) if one.id == step_id), None)
     if step is None:
         raise NotFound
-    errors = stored_now(values, {name: getattr(step, name) for name in TEXTS}, WHOLE)
-    if stored_now(values, {name: getattr(step, name) for name in ("delay_value", "delay_unit")}):
+    stored = _stored(step)
+    values = with_untouched(values, stored, request.form.get("loaded"))
+    errors = stored_now(values, {name: stored[name] for name in TEXTS}, WHOLE)
+    if stored_now(values, {name: stored[name] for name in WAIT}):
         errors["delay"] = [t("frame.stored_now", value=wait_words(step))]
-    return _editor(campaign, step_id, values, status=409, errors={"form": [t("frame.meanwhile")], **errors}, was=editing.version(step))
+    errors = {"form": [t("frame.meanwhile")], **errors}
+    return _editor(campaign, step_id, values, status=409, errors=errors, was=editing.version(step), loaded=loaded(stored))
+
+
+def _stored(step: Step) -> dict[str, Any]:
+    return {name: getattr(step, name) for name in (*TEXTS, *WAIT)}
 
 
 def _preview(campaign_id: int, step_id: int, texts: Mapping[str, Any] | None) -> tuple[Preview | None, str]:
@@ -88,7 +98,7 @@ def _preview(campaign_id: int, step_id: int, texts: Mapping[str, Any] | None) ->
 
 
 def _typed() -> dict[str, Any]:
-    return {name: request.form[name] for name in (*TEXTS, "delay_value", "delay_unit") if name in request.form}
+    return {name: request.form[name] for name in (*TEXTS, *WAIT) if name in request.form}
 
 
 def _here(campaign_id: int, step_id: int | None = None) -> str:

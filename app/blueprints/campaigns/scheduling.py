@@ -12,7 +12,7 @@ from app.blueprints.access import requires, viewer
 from app.blueprints.campaigns.frame import DRAFT, READ, blueprint, campaign_page, demand_editable, find, following
 from app.blueprints.digits import whole, wholes
 from app.blueprints.htmx import after_post
-from app.blueprints.meanwhile import stored_now
+from app.blueprints.meanwhile import loaded, stored_now, with_untouched
 from app.core.errors import Conflict, Invalid
 from app.domain.calendar_settings import parse_clock
 from app.domain.public_holidays import country_names
@@ -45,7 +45,8 @@ def _page(campaign: Campaign, values: dict[str, Any], *, status: int = 200, **co
     return campaign_page(
         "campaigns/schedule.html", "form", campaign, "schedule", status=status, values=values, presets=PRESETS,
         lanes=[_lane(text) for text in values["days"]], countries=country_names(),
-        senders=reading.senders(g.client.id, campaign.id), **{"shift": None, "version": campaign.version, **context},
+        senders=reading.senders(g.client.id, campaign.id),
+        **{"shift": None, "version": campaign.version, "loaded": loaded(_flat(_stored(campaign))), **context},
     )  # fmt: skip
 
 
@@ -125,7 +126,22 @@ def _shape(values: dict[str, Any], windows: list[dict[str, Any]]) -> dict[str, A
     }  # fmt: skip
 
 
-def _overtaken(campaign: Campaign, typed: dict[str, Any], windows: list[dict[str, Any]]) -> dict[str, list[str]]:
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Each day by itself, under the name of its field."""
+    others = {name: value for name, value in values.items() if name not in ("days", "senders")}
+    return {**others, **{f"day-{day}": text for day, text in enumerate(values["days"])}, "senders": sorted(values["senders"])}
+
+
+def _overtaken(campaign: Campaign, typed: dict[str, Any]) -> Response:
+    """Who saves second: what they changed as typed, and what is stored now below each of those fields that says something else."""
+    stored = _stored(campaign)
+    flat = with_untouched(_flat(typed), _flat(stored), request.form.get("loaded"))
+    values = {**{name: flat[name] for name in stored if name != "days"}, "days": [flat[f"day-{day}"] for day in range(7)]}
+    errors = _stored_now(campaign, values, _windows(values["days"])[0])
+    return _page(campaign, values, status=409, note=t("frame.meanwhile"), errors=errors)
+
+
+def _stored_now(campaign: Campaign, typed: dict[str, Any], windows: list[dict[str, Any]]) -> dict[str, list[str]]:
     """What is stored now, below each field that says something else."""
     names = {line.id: line.address for line in reading.senders(g.client.id, campaign.id)}
     mine, theirs = ({**values, **_as_read(values, names)} for values in ({**typed, "days": _days(windows)}, _stored(campaign)))
@@ -150,7 +166,8 @@ def save_schedule(campaign_id: int) -> ResponseReturnValue:
     campaign, values = find(campaign_id), _typed()
     demand_editable(campaign)
     seen = whole(request.form.get("version"))
-    drawn = {} if seen is None else {"version": seen}  # a form that comes back still stands for the campaign it was drawn from
+    # a form that comes back still stands for the campaign it was drawn from
+    drawn: dict[str, Any] = {} if seen is None else {"version": seen, "loaded": request.form.get("loaded", "")}
     preset = request.form.get("preset", "")
     if preset in PRESETS:
         return _page(campaign, {**values, "days": list(PRESETS[preset])}, **drawn)
@@ -166,7 +183,7 @@ def save_schedule(campaign_id: int) -> ResponseReturnValue:
         return _page(campaign, values, status=422, errors=wrong.details, **drawn)
     except Conflict as refused:
         if refused.code == "changed_meanwhile":
-            return _page(campaign, values, status=409, note=t("frame.meanwhile"), errors=_overtaken(campaign, values, windows))
+            return _overtaken(campaign, values)
         return _page(campaign, values, status=409, note=refused.message)
     if request.form.get("then") == "next":
         return after_post(following(campaign, "schedule"))
