@@ -10,7 +10,7 @@ from flask import Flask
 from app.core.extensions import db
 from app.models import AuditEntry, Client, Membership, User
 from tests.api.api_client import ApiClient
-from tests.factories import make_client, make_user, save
+from tests.factories import make_client, make_lead, make_user, save
 
 NEW = {"name": "Acme", "timezone": "Europe/Lisbon", "country": "PT"}
 
@@ -90,6 +90,19 @@ def test_a_form_where_json_is_asked_for_is_refused_and_not_taken_for_an_empty_bo
         refused = member.send("POST", path, **by_form)
         assert (refused.status, refused.code) == (415, "unsupported_media_type"), path
     assert member.get("/api/switches").json["client"]["stopped"] is False
+
+
+def test_a_body_where_none_is_taken_is_judged_like_every_other(app: Flask) -> None:
+    client = make_client()
+    member = ApiClient(app).log_in(make_user(client))
+    lead = make_lead(client)
+    for method, path in (("DELETE", f"/api/leads/{lead.id}"), ("POST", "/api/auth/logout")):
+        refused = member.send(method, path, json={"everywhere": True})
+        assert (refused.status, refused.code, refused.details) == (422, "invalid", {"everywhere": ["Unknown field."]}), path
+        assert member.send(method, path, data=b"{", content_type="application/json").code == "bad_json"
+        assert member.send(method, path, data=b"a=b", content_type="application/x-www-form-urlencoded").status == 415
+    assert member.send("DELETE", f"/api/leads/{lead.id}", json={}).status == 204, "an empty object says nothing"
+    assert member.send("POST", "/api/auth/logout").status == 204
 
 
 def test_errors_below_api_have_one_shape_whatever_made_them(api: ApiClient) -> None:

@@ -40,7 +40,7 @@ from marshmallow import fields as field_types
 from app.blueprints.access import Access, declare
 from app.blueprints.api import idempotency, rate_limit
 from app.blueprints.api.pagination import Page
-from app.blueprints.api.schemas import Strict, row_id
+from app.blueprints.api.schemas import Nothing, Strict, row_id
 from app.core.errors import Invalid, NotFound, ProductError
 from app.domain.permissions import OPERATOR_PERMISSIONS, Permission
 from app.services.access import ClientSeat, enter_client, own
@@ -141,7 +141,7 @@ def api_route(
 
 def _answering(view: Callable[..., Any], operation: Operation) -> Callable[..., Response]:
     query_schema = with_client(operation.query) if _client_in_query(operation) else operation.query
-    body_schema = with_client(operation.body) if operation.body and _client_in_body(operation) else operation.body
+    body_schema = (with_client(operation.body) if _client_in_body(operation) else operation.body) or Nothing
 
     @wraps(view)
     def answering(**values: Any) -> Response:
@@ -153,7 +153,7 @@ def _answering(view: Callable[..., Any], operation: Operation) -> Callable[..., 
         if not operation.client and operation.permission is not None:
             _need_operator(operation.permission)
         query = load_query(query_schema) if query_schema else load_query(None)
-        body = load_body(body_schema, operation.multipart) if body_schema else {}
+        body = load_body(body_schema, operation.multipart) if operation.method != "GET" else {}
         client_id = body.pop("client_id", None) if "client_id" in body else query.pop("client_id", None)
         if operation.object_of is None:
             _enter_client(operation, client_id)

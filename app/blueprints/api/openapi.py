@@ -133,9 +133,7 @@ def refusals(operation: Operation) -> set[int]:
     if reached_by_id:
         found.add(404)
     if operation.method != "GET":
-        found.add(409)
-    if operation.body is not None:
-        found |= {413, 415}
+        found |= {409, 413, 415}  # where no body is taken, one is judged all the same
     return found
 
 
