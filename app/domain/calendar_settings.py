@@ -126,6 +126,8 @@ def _parse_weekend(entry: object) -> tuple[WeekendMode, int]:
     if not isinstance(entry, Mapping):
         raise ValueError(t("hours.weekend_shape"))
     mode, percent = entry.get("mode", "closed"), entry.get("percent")
+    if percent is not None and "mode" not in entry:
+        raise ValueError("A percent needs its mode: {mode: reduced, percent: 1 to 100}.")
     if mode == "closed":
         return WeekendMode.CLOSED, 0
     if mode != "reduced":

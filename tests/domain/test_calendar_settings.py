@@ -54,6 +54,7 @@ def test_everything_that_may_be_written_is_read() -> None:
         ({"closed_days": "2026-12-24"}, "closed_days", "list"),
         ({"weekend": {"mode": "party"}}, "weekend", "closed or reduced"),
         ({"weekend": {"mode": "reduced"}}, "weekend", "percent"),
+        ({"weekend": {"percent": 30}}, "weekend", "needs its mode"),
         ({"weekend": {"mode": "reduced", "percent": 101}}, "weekend", "percent"),
         ({"holidays_country": "Atlantis"}, "holidays_country", "No holidays"),
         ({"holidays_country": "DE-XX"}, "holidays_country", "no part"),
