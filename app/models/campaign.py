@@ -8,6 +8,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.domain.statuses import CampaignStatus, Channel
 from app.models.base import Base, BigId, Created, Json, JsonList, Moment, Ref, one_of, tenant
 
+REHEARSAL_STATES = ("queued", "running", "done", "failed")
+
 
 class Campaign(Base):
     __tablename__ = "campaigns"
@@ -95,7 +97,7 @@ class CampaignRehearsal(Base):
     finished_at: Mapped[Moment | None]  # machine time
     __table_args__ = (
         Index(None, "client_id", "campaign_id", "id"),
-        one_of("status", ("queued", "running", "done", "failed")),
+        one_of("status", REHEARSAL_STATES),
     )
 
 

@@ -10,6 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, BigId, Created, Json, JsonList, Moment, Ref, one_of, tenant
 
+IMPORT_STATES = ("uploaded", "running", "done", "failed", "undoing", "undone")
+
 
 class LeadImport(Base):
     __tablename__ = "lead_imports"
@@ -35,7 +37,7 @@ class LeadImport(Base):
     undone_at: Mapped[Moment | None]
     __table_args__ = (
         Index(None, "client_id", "id"),
-        one_of("status", ("uploaded", "running", "done", "failed", "undoing", "undone")),
+        one_of("status", IMPORT_STATES),
     )
 
 

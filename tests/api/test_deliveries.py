@@ -45,6 +45,14 @@ def test_the_list_filters_by_everything_a_program_knows_and_carries_the_message_
     assert api.get("/api/deliveries?message_id=%3Cone@ours.test%3E").json["items"][0]["id"] == row.id
 
 
+def test_the_moments_of_the_evidence_are_written_like_all_others(app: Flask) -> None:
+    looked = {"tried": "nothing found", "tried_at": "2026-11-23T10:00:00+00:00"}
+    api, row, _ = story(app, "uncertain", mime=MIME, message_id="<one@ours.test>", permit_product_at=MONDAY_TEN, walk=HELD, evidence=looked)
+    assert api.get(f"/api/deliveries/{row.id}").json["evidence"] == {"tried": "nothing found", "tried_at": "2026-11-23T10:00:00Z"}
+    api.post(f"/api/deliveries/{row.id}/resolve", {"outcome": "was_sent"})
+    assert api.get(f"/api/deliveries/{row.id}").json["evidence"]["at"].endswith("Z")
+
+
 def test_the_list_goes_on_where_its_cursor_says(app: Flask) -> None:
     api, row, _ = story(app, "queued")
     lead, mailbox = make_lead(make_client()), row.sender_id

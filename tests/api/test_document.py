@@ -22,6 +22,8 @@ from app.blueprints.api.openapi import build, refusals
 from app.blueprints.api.schemas import Flag, Moment, Shown, Strict
 from app.core import clock
 from app.domain.permissions import OPERATOR_PERMISSIONS
+from app.domain.reasons import Reason
+from app.domain.statuses import ENROLLMENT_ENDED, DeliveryStatus
 from tests import factories as make
 from tests.api.api_client import Answer, ApiClient
 from tests.api.truth.world import label_of
@@ -119,6 +121,24 @@ def same_fields(declared: type[Schema], schema: dict[str, Any], extra: set[str] 
         assert issubclass(declared, Strict) or shown.keys() & {"type", "$ref", "allOf", "anyOf"}, f"{declared.__name__}.{name} has no type"
         if isinstance(field, Moment):
             assert shown["format"] == "date-time"
+
+
+#: What an answer calls a status or a reason although it is no word of ours: words of people and servers, numbers, or a sentence.
+FREE = {
+    ("OriginalNamesHealthShown", "status"), ("ImportsSkippedShown", "reason"), ("MessageShown", "reason"), ("GlobalShown", "reason"), ("StopShown", "reason"),
+    ("HookTryShown", "status"),
+}  # fmt: skip
+
+
+def test_a_status_and_a_reason_name_the_words_they_can_be() -> None:
+    described = {
+        (name, field): shown for name, schema in DOCUMENT["components"]["schemas"].items() for field, shown in schema.get("properties", {}).items()
+        if field in ("status", "reason")
+    }  # fmt: skip
+    assert {place for place, shown in described.items() if "enum" not in shown and place[0].endswith("Shown")} == FREE
+    assert described["DeliveryShown", "status"]["enum"] == list(DeliveryStatus)
+    assert described["DeliveryShown", "reason"]["enum"] == [*Reason, None]
+    assert set(described["CampaignLeadShown", "reason"]["enum"]) >= {*Reason, *ENROLLMENT_ENDED, None}
 
 
 def schemas_of_requests() -> Iterator[type[Schema]]:

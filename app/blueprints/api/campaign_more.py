@@ -11,9 +11,11 @@ from app.blueprints.api.campaign_schemas import MOST_LEADS, CampaignWhole, Chang
 from app.blueprints.api.campaigns import DRAFT, ONE, READ, present
 from app.blueprints.api.core import api_route
 from app.blueprints.api.pagination import Page, open_cursor, seal_cursor
-from app.blueprints.api.schemas import Flag, Moment, PageQuery, Shown, Strict, row_id, text, whole
+from app.blueprints.api.schemas import Flag, Moment, PageQuery, Shown, Strict, one_of, row_id, text, whole
 from app.domain.permissions import Permission
+from app.domain.reasons import Reason
 from app.domain.starter_sequences import STARTER_SEQUENCES, StarterSequence
+from app.domain.statuses import DeliveryStatus, SenderStatus
 from app.models import Campaign, Lead, Step
 from app.queries import campaign_candidates, campaign_progress
 from app.queries import campaigns as queries
@@ -91,7 +93,7 @@ def list_variables(campaign: Campaign) -> Page:
 class SenderShown(Shown):
     mailbox_id = fields.Integer(required=True, attribute="id")
     address = fields.String(required=True)
-    status = fields.String(required=True)
+    status = one_of(SenderStatus)
     chosen = fields.Boolean(required=True)
     leads = fields.Integer(required=True, metadata={"description": "of this campaign, written to by it"})
     sent_today = fields.Integer(required=True)
@@ -175,7 +177,7 @@ class WhoShown(Shown):
 
 
 class SkippedShown(Shown):
-    reason = fields.String(required=True)
+    reason = one_of(Reason)
     text = fields.String(required=True)
     count = fields.Integer(required=True)
     who = fields.List(fields.Nested(WhoShown), required=True, metadata={"description": "the first of them"})
@@ -223,7 +225,7 @@ class MarkShown(Shown):
     at = Moment(required=True)
     sent = fields.Boolean(required=True, attribute="past", metadata={"description": "false: it is planned"})
     label = fields.String(required=True)
-    status = fields.String(required=True)
+    status = one_of([*DeliveryStatus, "planned"])
 
 
 class SpanShown(Shown):

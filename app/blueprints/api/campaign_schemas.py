@@ -14,19 +14,23 @@ from app.blueprints.api.schemas import (
     Shown,
     Strict,
     Worked,
+    one_of,
     row_id,
     seen,
     version_shown,
     whole,
 )
 from app.blueprints.api.schemas import text as words
-from app.domain.statuses import CampaignStatus, EnrollmentStatus
+from app.domain.reasons import Reason
+from app.domain.statuses import ENROLLMENT_ENDED, CampaignStatus, EnrollmentStatus
 from app.queries.campaigns import steps as steps_of
 from app.services.campaign_steps import version as step_version
 from app.services.campaigns import sender_ids
 from app.strings import t
 
 MOST_LEADS = 10_000
+#: Why a walk waits or ended; one that ended without a reason says its state (``queries/campaign_people.REASON``).
+WALK_REASONS = tuple(dict.fromkeys([*map(str, Reason), *sorted(map(str, ENROLLMENT_ENDED))]))
 CLOCK = Pattern(r"^(([01]?[0-9]|2[0-3]):[0-5][0-9]|24:00)$", error=t("hours.clock_shape"))
 DAY = Pattern(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", error=t("hours.date_shape"))
 
@@ -122,7 +126,7 @@ class CampaignShown(Shown):
     id = fields.Integer(required=True)
     client_id = fields.Integer(required=True)
     name = fields.String(required=True)
-    status = fields.String(required=True)
+    status = one_of(CampaignStatus)
     timezone = fields.String(required=True)
     windows = fields.List(fields.Nested(WindowShown), required=True)
     closed_days = fields.List(fields.String(), required=True)
@@ -187,12 +191,12 @@ class CampaignLeadShown(Shown):
     lead_id = fields.Integer(required=True)
     name = fields.String(required=True)
     email = fields.String(required=True)
-    status = fields.String(required=True)
+    status = one_of(EnrollmentStatus)
     state = fields.Function(
         lambda line: _original_word(line), required=True,
         metadata={"type": "string", "description": "the same in the words of the original: pending_invite, messaged, responded, completed, …"},
     )  # fmt: skip
-    reason = fields.String(required=True, allow_none=True)
+    reason = one_of(WALK_REASONS, allow_none=True)
     text = fields.String(required=True, metadata={"description": "the reason as a sentence"})
     frees = fields.String(required=True, metadata={"description": "what would free it"})
     detail = fields.String(required=True)
@@ -260,7 +264,7 @@ class FunnelShown(Shown):
 
 
 class WaitingShown(Shown):
-    reason = fields.String(required=True)
+    reason = one_of(WALK_REASONS)
     text = fields.String(required=True)
     frees = fields.String(required=True)
     count = fields.Integer(required=True)
@@ -276,7 +280,7 @@ class EventShown(Shown):
 
 
 class StatusShown(Shown):
-    status = fields.String(required=True)
+    status = one_of(CampaignStatus)
     leads = fields.Integer(required=True)
     contacted = fields.Integer(required=True)
     active = fields.Integer(required=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from flask import g
@@ -9,8 +10,9 @@ from marshmallow import fields, validate
 
 from app.blueprints.api.core import api_route
 from app.blueprints.api.pagination import Page
-from app.blueprints.api.schemas import Moment, PageQuery, Shown, Strict, Worked, row_id, text
+from app.blueprints.api.schemas import Moment, PageQuery, Shown, Strict, Worked, in_utc, one_of, row_id, text
 from app.domain.permissions import Permission
+from app.domain.reasons import Reason
 from app.domain.statuses import DeliveryKind, DeliveryStatus
 from app.models import Delivery
 from app.queries import deliveries as queries
@@ -41,12 +43,16 @@ class AttemptShown(Shown):
     text = fields.String(required=True, allow_none=True)
 
 
+def _evidence(kept: dict[str, Any]) -> dict[str, Any]:
+    return {name: in_utc(datetime.fromisoformat(value)) if name in ("at", "tried_at") else value for name, value in kept.items()}
+
+
 class DeliveryShown(Shown):
     id = fields.Integer(required=True)
     client_id = fields.Integer(required=True)
-    kind = fields.String(required=True)
-    status = fields.String(required=True)
-    reason = fields.String(required=True, allow_none=True)
+    kind = one_of(DeliveryKind)
+    status = one_of(DeliveryStatus)
+    reason = one_of(Reason, allow_none=True)
     text = fields.String(required=True, metadata={"description": "the reason as a sentence"})
     detail = fields.String(required=True)
     campaign_id = fields.Integer(required=True, allow_none=True)
@@ -63,7 +69,9 @@ class DeliveryShown(Shown):
     phase = fields.String(required=True, allow_none=True)
     reply_code = fields.Integer(required=True, allow_none=True)
     reply_text = fields.String(required=True, allow_none=True)
-    evidence = fields.Dict(required=True)
+    evidence = fields.Function(
+        lambda line: _evidence(line.evidence), required=True, metadata={"type": "object", "description": "what was found, and when we looked"}
+    )
     late_accept = fields.Boolean(required=True, metadata={"description": "the first one was accepted after all: a double"})
     retry_of = fields.Integer(required=True, allow_none=True)
     conversation_id = fields.Integer(required=True, allow_none=True)

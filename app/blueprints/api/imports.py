@@ -11,12 +11,13 @@ from sqlalchemy import select
 
 from app.blueprints.api.core import api_route
 from app.blueprints.api.pagination import Page, page_of
-from app.blueprints.api.schemas import Flag, Moment, PageQuery, Shown, Strict, Worked, text
+from app.blueprints.api.schemas import Flag, Moment, PageQuery, Shown, Strict, Worked, one_of, text
 from app.core.errors import Invalid
 from app.core.extensions import db
 from app.domain.csv_reading import UnreadableFile
 from app.domain.permissions import Permission
 from app.models import ImportReject, LeadImport
+from app.models.lead import IMPORT_STATES
 from app.services import importing
 from app.services.importing.starting import EXISTING
 from app.strings import t
@@ -40,7 +41,7 @@ class ImportShown(Shown):
     id = fields.Integer(required=True)
     client_id = fields.Integer(required=True)
     filename = fields.String(required=True)
-    status = fields.String(required=True, metadata={"description": "uploaded, running, done, failed, undoing or undone"})
+    status = one_of(IMPORT_STATES)
     dry_run = fields.Boolean(required=True)
     mapping = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     total_rows = fields.Integer(required=True, allow_none=True)

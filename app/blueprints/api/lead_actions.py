@@ -11,10 +11,12 @@ from marshmallow import fields, validate
 from app.blueprints.api.core import api_route
 from app.blueprints.api.leads import LeadFilterQuery, filter_of
 from app.blueprints.api.pagination import Page
-from app.blueprints.api.schemas import Moment, Shown, Strict, row_id
+from app.blueprints.api.schemas import Moment, Shown, Strict, one_of, row_id
 from app.blueprints.leads import EXPORT_ROWS, NEEDS, csv_answer, exported
 from app.core.errors import Forbidden, Invalid
 from app.domain.permissions import Permission
+from app.domain.reasons import Reason
+from app.domain.statuses import EnrollmentStatus
 from app.models import Lead
 from app.queries import campaigns
 from app.queries import leads as queries
@@ -120,8 +122,8 @@ class WalkShown(Shown):
     enrollment_id = fields.Integer(required=True)
     campaign_id = fields.Integer(required=True)
     campaign = fields.String(required=True)
-    status = fields.String(required=True)
-    reason = fields.String(required=True, allow_none=True)
+    status = one_of(EnrollmentStatus)
+    reason = one_of(Reason, allow_none=True)
     detail = fields.String(required=True)
     next_at = Moment(required=True, allow_none=True)
 

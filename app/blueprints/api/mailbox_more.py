@@ -11,12 +11,13 @@ from marshmallow import fields, validate
 from app.blueprints.api.core import api_route
 from app.blueprints.api.mailboxes import targets
 from app.blueprints.api.pagination import Page
-from app.blueprints.api.schemas import Flag, Moment, Shown, Strict, row_id, text
+from app.blueprints.api.schemas import Flag, Moment, Shown, Strict, one_of, row_id, text
 from app.blueprints.mailboxes import Candidate, completed, suggestion_for, try_adding
 from app.core import clock
 from app.core.errors import Invalid
 from app.domain.mailbox_lines import MOST_LINES, read_lines
 from app.domain.permissions import Permission
+from app.domain.statuses import CampaignStatus, SenderStatus
 from app.models import Campaign, Mailbox
 from app.queries import mailboxes as queries
 from app.services import mailbox_verification, mailboxes
@@ -35,8 +36,8 @@ class LineShown(Shown):
     id = fields.Integer(required=True)
     email = fields.String(required=True, attribute="address")
     display_name = fields.String(required=True)
-    group = fields.String(required=True, metadata={"description": "working, attention, connecting or paused"})
-    status = fields.String(required=True)
+    group = one_of(queries.FILTERS)
+    status = one_of(SenderStatus)
     status_reason = fields.String(required=True)
     sent_today = fields.Integer(required=True, metadata={"description": "on its own local day"})
     daily_cap = fields.Integer(required=True)
@@ -67,7 +68,7 @@ def mailbox_health(query: dict[str, Any]) -> dict[str, Any]:
 class CampaignNameShown(Shown):
     id = fields.Integer(required=True)
     name = fields.String(required=True)
-    status = fields.String(required=True)
+    status = one_of(CampaignStatus)
 
 
 @api_route("GET", "/mailboxes/<int:row_id>/campaigns", READ, object_of=Mailbox, list_of=CampaignNameShown, summary="Campaigns that want to send through it")

@@ -11,7 +11,19 @@ from sqlalchemy import select
 from app.blueprints.api.campaign_schemas import Window, WindowShown, windows_of
 from app.blueprints.api.core import api_route
 from app.blueprints.api.pagination import Page, page_of
-from app.blueprints.api.schemas import Flag, Moment, PageQuery, Shown, Strict, Worked, seen, text, version_shown, whole
+from app.blueprints.api.schemas import (
+    Flag,
+    Moment,
+    PageQuery,
+    Shown,
+    Strict,
+    Worked,
+    one_of,
+    seen,
+    text,
+    version_shown,
+    whole,
+)
 from app.channels.verify import verify_now
 from app.channels.wiring import build_channels
 from app.core.db import outside_transaction
@@ -95,7 +107,7 @@ class MailboxShown(Shown):
     email = fields.String(required=True, attribute="address")
     display_name = fields.String(required=True)
     provider = fields.String(required=True)
-    status = fields.String(required=True)
+    status = one_of(SenderStatus)
     status_reason = fields.String(required=True)
     status_since = Moment(required=True)
     smtp_host = fields.String(required=True)

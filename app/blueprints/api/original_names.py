@@ -13,7 +13,7 @@ from app.blueprints.api.campaign_schemas import CampaignWhole, StatusShown
 from app.blueprints.api.campaigns import start, status
 from app.blueprints.api.core import OPERATIONS, Operation, api_route, root_blueprint
 from app.blueprints.api.leads import LeadShown, NewLead, create
-from app.blueprints.api.schemas import Moment, Nothing, Shown
+from app.blueprints.api.schemas import Moment, Nothing, Shown, one_of
 from app.core import clock
 from app.domain.permissions import Permission
 from app.models import Campaign, Lead
@@ -47,7 +47,7 @@ OPERATIONS.append(
 
 class FindingShown(Shown):
     name = fields.String(required=True)
-    state = fields.String(required=True, metadata={"description": "good, warning or red"})
+    state = one_of(doctor.State)
     found = fields.String(required=True)
     fix = fields.String(required=True, metadata={"description": "what to do"})
 
@@ -80,7 +80,7 @@ class SchedulerShown(Shown):
 
 
 class SystemShown(Shown):
-    status = fields.String(required=True, metadata={"description": "the worst finding: good, warning or red"})
+    status = one_of(doctor.State, metadata={"description": "the worst finding"})
     mode = fields.String(required=True)
     findings = fields.List(fields.Nested(FindingShown), required=True)
     scheduler = fields.Nested(SchedulerShown, required=True)

@@ -10,7 +10,7 @@ from marshmallow import fields, validate
 
 from app.blueprints.api.core import api_route
 from app.blueprints.api.pagination import Page, page_of
-from app.blueprints.api.schemas import Flag, Moment, PageQuery, Shown, Strict, text, whole
+from app.blueprints.api.schemas import Flag, Moment, PageQuery, Shown, Strict, one_of, text, whole
 from app.channels.wiring import build_channels
 from app.core.db import outside_transaction
 from app.domain.outgoing import EVENTS, TEST
@@ -88,7 +88,7 @@ class HookDeliveryShown(Shown):
     endpoint_id = fields.Integer(required=True)
     event = fields.String(required=True)
     webhook_id = fields.String(required=True, metadata={"description": "the header webhook-id, the same on every try"})
-    status = fields.String(required=True, metadata={"description": "queued, delivered or failed"})
+    status = one_of(STATES)
     tries = fields.Integer(required=True, metadata={"description": "since it was queued; a redelivery begins anew"})
     due_at = Moment(required=True, allow_none=True)
     created_at = Moment(required=True)

@@ -10,8 +10,9 @@ from marshmallow import fields
 from app.blueprints.api.campaigns import DRAFT, ONE, READ, present
 from app.blueprints.api.core import api_route
 from app.blueprints.api.pagination import Page
-from app.blueprints.api.schemas import Moment, Shown, Strict, whole
+from app.blueprints.api.schemas import Moment, Shown, Strict, one_of, whole
 from app.models import Campaign, CampaignRehearsal
+from app.models.campaign import REHEARSAL_STATES
 from app.services import rehearsals
 
 
@@ -24,7 +25,7 @@ class NewRehearsal(Strict):
 class RehearsalShown(Shown):
     id = fields.Integer(required=True)
     campaign_id = fields.Integer(required=True)
-    status = fields.String(required=True, metadata={"description": "queued, running, done or failed"})
+    status = one_of(REHEARSAL_STATES)
     days = fields.Integer(required=True)
     replies_percent = fields.Integer(required=True)
     seed = fields.Integer(required=True)

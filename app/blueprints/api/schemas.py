@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,6 +63,11 @@ class Pattern(validate.Regexp):
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
+def in_utc(moment: datetime) -> str:
+    """A moment as every answer writes it."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds" if moment.microsecond else "seconds").replace("+00:00", "Z")
+
+
 class Moment(fields.DateTime):
     """RFC 3339, given back in UTC with ``Z``; a moment without a zone is refused."""
 
@@ -71,8 +77,7 @@ class Moment(fields.DateTime):
     def _serialize(self, value: Any, attr: str | None, obj: Any, **options: Any) -> str | None:
         if value is None:
             return None
-        text: str = value.astimezone(UTC).isoformat(timespec="milliseconds" if value.microsecond else "seconds")
-        return text.replace("+00:00", "Z")
+        return in_utc(value)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> datetime:
         if not isinstance(value, str) or not RFC_3339.fullmatch(value):
@@ -87,6 +92,11 @@ class Moment(fields.DateTime):
 def text(longest: int = 500, *, shortest: int = 0, **options: Any) -> fields.String:
     """A text field with both ends bounded; ``shortest=1`` refuses the empty text."""
     return fields.String(validate=validate.Length(min=shortest, max=longest), **options)
+
+
+def one_of(values: Iterable[str], **options: Any) -> fields.String:
+    """A word of an answer that comes from a closed set; the description names them all."""
+    return fields.String(required=True, validate=validate.OneOf([str(value) for value in values]), **options)
 
 
 #: How a row says what it is, and how a change says what it was: domain/fingerprint.py.

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app.blueprints.api.core import api_route
 from app.blueprints.api.pagination import Page, page_of
-from app.blueprints.api.schemas import Moment, PageQuery, Shown, Strict, text
+from app.blueprints.api.schemas import Moment, PageQuery, Shown, Strict, one_of, text
 from app.core.errors import Invalid
 from app.core.extensions import db
 from app.domain.address import email_key
@@ -45,7 +45,7 @@ class SuppressionShown(Shown):
     id = fields.Integer(required=True)
     client_id = fields.Integer(required=True)
     email = fields.String(required=True)
-    reason = fields.String(required=True)
+    reason = one_of(REASONS)
     source = fields.String(required=True)
     note = fields.String(required=True)
     campaign_id = fields.Integer(required=True, allow_none=True)

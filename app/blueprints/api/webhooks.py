@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app.blueprints.api.core import api_route
 from app.blueprints.api.pagination import Page, open_cursor, page_of, seal_cursor
-from app.blueprints.api.schemas import Flag, Moment, Nothing, PageQuery, Shown, Strict, row_id, text
+from app.blueprints.api.schemas import Flag, Moment, Nothing, PageQuery, Shown, Strict, one_of, row_id, text
 from app.core.errors import NotFound
 from app.core.queue import Job, ring_job_after_commit
 from app.domain.permissions import Permission
@@ -143,7 +143,7 @@ class ArrivalShown(Shown):
     source = fields.String(required=True, metadata={"description": "webhook or imap"})
     source_id = fields.Integer(required=True, allow_none=True)
     kind = fields.String(required=True)
-    status = fields.String(required=True)
+    status = one_of(arrivals.STATES)
     error = fields.String(required=True, attribute="last_line")
     attempts = fields.Integer(required=True)
     seen = fields.Integer(required=True, metadata={"description": "how often it arrived"})
