@@ -54,13 +54,17 @@ class HourlyCap:
 
 @dataclass(frozen=True, order=True)
 class Walk:
-    """One lead's place: its next message is due at ``due_at``; ``last_step_id`` None: nothing has left yet."""
+    """One lead's place: its next message is due at ``due_at``; ``last_step_id`` None: nothing has left yet.
+
+    ``stops``: steps that it has no value for; it waits for a person before the first of them.
+    """
 
     due_at: datetime
     enrollment_id: int
     campaign_id: int = field(compare=False)
     sender_id: int = field(compare=False)
     last_step_id: int | None = field(compare=False, default=None)
+    stops: frozenset[int] = field(compare=False, default=frozenset())
 
 
 @dataclass(frozen=True)
@@ -143,10 +147,11 @@ class Forecaster:
         return _Hours({hour_start(self._now): used} if used else {})
 
     def add(self, walk: Walk) -> None:
-        """A lead that waits; one whose sequence is over or whose sender is unknown never leaves."""
+        """A lead that waits; one whose sequence is over, whose sender is unknown or that lacks a value never leaves."""
         campaign = self._campaigns[walk.campaign_id]
         known = walk.sender_id in self._senders and walk.sender_id in campaign.calendars
-        if known and campaign.ways.get(walk.last_step_id) is not None:
+        step = campaign.ways.get(walk.last_step_id)
+        if known and step is not None and step.id not in walk.stops:
             queue = self._queues[walk.sender_id].setdefault((walk.campaign_id, walk.last_step_id is None), [])
             heapq.heappush(queue, walk)
 
@@ -224,5 +229,5 @@ class Forecaster:
             calendar = campaign.calendars[sender.id]
             due = add_delay(calendar, at, following.delay_value, following.delay_unit, walk.enrollment_id)
             if due is not None:
-                self.add(Walk(due, walk.enrollment_id, campaign.id, sender.id, step.id))
+                self.add(Walk(due, walk.enrollment_id, campaign.id, sender.id, step.id, walk.stops))
         return Send(at, walk.enrollment_id, campaign.id, sender.id, step.id, first)

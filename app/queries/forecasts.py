@@ -16,6 +16,7 @@ from app.domain.working_time import Calendar, add_delay
 from app.models import Campaign, CampaignSender, Mailbox
 from app.queries.campaign_calendars import calendar_of, through
 from app.queries.campaign_steps import nodes_of, ways_on
+from app.queries.missing_values import stops
 
 _USED = text(
     "SELECT used FROM usage_counters WHERE scope_kind = :kind AND scope_id = :id AND action = :action AND window_start = :start"
@@ -128,8 +129,11 @@ def _used(facts: LimitFacts, scope: Scope) -> dict[str, int]:
 
 def _add_walks(forecaster: Forecaster, campaign: Campaign, plans: dict[int, CampaignPlan], now: datetime, most: int | None) -> None:
     firsts: dict[int, datetime | None] = {}
-    values = {"client": campaign.client_id, "campaigns": list(plans), "limit": most}
-    for row in db.session.execute(_WALKS, values):
+    rows = db.session.execute(_WALKS, {"client": campaign.client_id, "campaigns": list(plans), "limit": most}).all()
+    lacking: dict[int, frozenset[int]] = {}
+    for number in plans:
+        lacking |= stops(campaign.client_id, number, [row.id for row in rows if row.campaign_id == number])
+    for row in rows:
         plan = plans[row.campaign_id]
         calendar = plan.calendars.get(row.sender_id)
         if calendar is None or row.left == "committing":
@@ -138,7 +142,8 @@ def _add_walks(forecaster: Forecaster, campaign: Campaign, plans: dict[int, Camp
         if row.campaign_id == campaign.id and campaign.status == "draft":
             due = _first_due(plan, calendar, now, row, firsts)
         if due is not None:
-            forecaster.add(Walk(max(due, now), row.id, row.campaign_id, row.sender_id, row.last_step_id))
+            none: frozenset[int] = frozenset()
+            forecaster.add(Walk(max(due, now), row.id, row.campaign_id, row.sender_id, row.last_step_id, lacking.get(row.id, none)))
 
 
 def _first_due(plan: CampaignPlan, calendar: Calendar, now: datetime, row: Any, known: dict[int, datetime | None]) -> datetime | None:

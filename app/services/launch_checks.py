@@ -6,24 +6,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import select, text
 
 from app.core.extensions import db
 from app.domain.calendar_settings import describe
-from app.domain.personalisation import KNOWN_VARIABLES, TemplateError, compile_template
+from app.domain.reasons import Reason
 from app.domain.working_time import next_open
 from app.models import Campaign, CampaignSender, Client, Mailbox, Step
 from app.queries import campaigns as reading
 from app.queries.campaign_calendars import calendar_of, own_hours, through
 from app.queries.campaign_people import explain
+from app.queries.missing_values import missing_any, needed
 from app.services.campaign_shape import text_problems
 from app.services.forecast import Forecast
 from app.strings import t
 
 NAMED = 20
-_ALWAYS = {"sender_name", "sender_first_name", "sender_email", "client_name", "unsubscribe_url", "email"}
 
 
 class CheckState(StrEnum):
@@ -49,12 +48,16 @@ class Check:
 
 @dataclass(frozen=True)
 class SkippedGroup:
-    """Leads that would not be written to: a reason code, its sentence, how many, the first of them (lead id, name)."""
+    """Leads that would not be written to: a reason code, its sentence, how many, the first of them (lead id, name).
+
+    ``starts``: they get the first messages and stop before a later one.
+    """
 
     reason: str
     text: str
     count: int
     who: tuple[tuple[int, str], ...] = ()
+    starts: bool = False
 
 
 OK, WARN, BLOCKING = CheckState.OK, CheckState.WARN, CheckState.BLOCKING
@@ -139,7 +142,7 @@ def _people(leads: int, skipped: Iterable[SkippedGroup]) -> Iterator[Check]:
     else:
         yield Check("people", OK, t("checks.leads_start", n=leads), "people")
     for group in skipped:
-        yield Check(f"skipped_{group.reason}", WARN, f"{group.count} × {group.text}", "people")
+        yield Check(f"{'stops' if group.starts else 'skipped'}_{group.reason}", WARN, f"{group.count} × {group.text}", "people")
 
 
 def _capacity(steps: list[Step], ahead: Forecast, leads: int) -> Iterator[Check]:
@@ -173,7 +176,7 @@ SELECT reason, count(*) AS n, (array_agg(lead_id ORDER BY id))[1:20] AS leads, (
     WHEN EXISTS (SELECT 1 FROM suppressions p WHERE p.client_id = e.client_id AND p.email_key = l.email_key) THEN 'suppressed_client'
     WHEN l.bounced_at IS NOT NULL THEN 'bounced'
     WHEN l.email_key IS NULL THEN 'needs_attention_address'
-    WHEN {missing} THEN 'needs_attention_variable' END AS reason
+    WHEN {first} THEN 'needs_attention_variable' WHEN {later} THEN 'later' END AS reason
   FROM enrollments e JOIN leads l ON l.id = e.lead_id
   WHERE e.campaign_id = :campaign AND e.client_id = :client
     AND e.status IN ('waiting', 'in_flight', 'needs_attention', 'held', 'paused')) x
@@ -182,49 +185,23 @@ WHERE reason IS NOT NULL GROUP BY reason ORDER BY n DESC, reason
 
 
 def skipped_leads(campaign: Campaign) -> list[SkippedGroup]:
-    """Leads of the campaign that would not be written to (or, for a missing value, wait for a person), most frequent first."""
-    needed = _needed(reading.steps(campaign.client_id, campaign.id))
-    tests, values = _missing_any(needed)
-    rows = db.session.execute(
-        text(_SKIPPED.replace("{missing}", tests)), {"campaign": campaign.id, "client": campaign.client_id, **values}
-    )
+    """Leads of the campaign that would not be written to, or stop before a later message for a missing value; most frequent first."""
+    steps = reading.steps(campaign.client_id, campaign.id)
+    first, later = needed(steps[:1]), needed(steps[1:])
+    (first_test, values), (later_test, more) = missing_any(first, "f"), missing_any(later, "l")
+    statement = text(_SKIPPED.replace("{first}", first_test).replace("{later}", later_test))
+    rows = db.session.execute(statement, {"campaign": campaign.id, "client": campaign.client_id, **values, **more})
+    sentences = {
+        Reason.NEEDS_ATTENTION_VARIABLE: t("checks.value_missing", names=", ".join(first)),
+        "later": t("checks.later_value_missing", names=", ".join(later)),
+    }
     groups = []
     for row in rows:
-        sentence = explain(row.reason).text
-        if row.reason == "needs_attention_variable":
-            sentence = t("checks.value_missing", names=", ".join(needed))
-        groups.append(SkippedGroup(row.reason, sentence, row.n, tuple(zip(row.leads, row.names, strict=True))))
+        starts = row.reason == "later"
+        reason = str(Reason.NEEDS_ATTENTION_VARIABLE) if starts else row.reason
+        sentence = sentences.get(row.reason) or explain(row.reason).text
+        groups.append(SkippedGroup(reason, sentence, row.n, tuple(zip(row.leads, row.names, strict=True)), starts))
     return groups
-
-
-def _needed(steps: list[Step]) -> list[str]:
-    """Variables without which some lead could not be written to."""
-    names: dict[str, None] = {}
-    for step in steps:
-        for kind, source in (("subject", step.subject), ("text", step.text), ("html", step.html)):
-            try:
-                required = compile_template(source, kind).required
-            except TemplateError:
-                continue
-            names.update(dict.fromkeys(name for name in required if name not in _ALWAYS))
-    return list(names)
-
-
-def _missing_any(names: list[str]) -> tuple[str, dict[str, Any]]:
-    """An SQL test that one of these values is missing; custom names travel as parameters."""
-    columns = {variable.name for variable in KNOWN_VARIABLES} - _ALWAYS
-    tests: list[str] = []
-    values: dict[str, Any] = {}
-    for place, name in enumerate(names):
-        if name in columns:
-            tests.append(f"coalesce(trim(l.{name}), '') = ''")
-        else:
-            values[f"v{place}"] = name
-            tests.append(
-                "NOT EXISTS (SELECT 1 FROM jsonb_each_text(l.custom) kv WHERE trim(kv.value) <> ''"
-                f" AND regexp_replace(lower(trim(kv.key)), '[ .-]+', '_', 'g') = :v{place})"
-            )
-    return (" OR ".join(tests) or "false"), values
 
 
 def going(campaign: Campaign, skipped: Iterable[SkippedGroup]) -> int:
@@ -233,4 +210,4 @@ def going(campaign: Campaign, skipped: Iterable[SkippedGroup]) -> int:
         "SELECT count(*) FROM enrollments WHERE campaign_id = :id"
         " AND status IN ('waiting', 'in_flight', 'needs_attention', 'held', 'paused')"
     )
-    return int(db.session.execute(active, {"id": campaign.id}).scalar_one()) - sum(group.count for group in skipped)
+    return int(db.session.execute(active, {"id": campaign.id}).scalar_one()) - sum(group.count for group in skipped if not group.starts)

@@ -134,7 +134,7 @@ TEXTS = {
     "campaigns.col_day": "Day",
     "campaigns.col_total": "Together",
     "campaigns.beyond": ("{n} lead still waits for a message after the last day shown.", "{n} leads still wait for a message after the last day shown."),
-    "campaigns.skipped": "Would not be written to",
+    "campaigns.skipped": "Would miss messages",
     "campaigns.who": "Who",
     "campaigns.and_more": "and {n} more",
     "campaigns.checks": "Checks",

@@ -26,6 +26,7 @@ TEXTS = {
     "checks.way_out": "Every message carries a link to unsubscribe.",
     "checks.no_public_address": "This installation has no public address: messages can be left by mail and by answering only, not by a link.",
     "checks.value_missing": "A value for the text is missing ({names}).",
+    "checks.later_value_missing": "A value for a later message is missing ({names}): it starts, and stops before that message.",
     "checks.button": ("Start: 1 lead", "Start: {n} leads"),
     "checks.button_first": ("Start: 1 lead, first mail {at:%a %H:%M}", "Start: {n} leads, first mail {at:%a %H:%M}"),
     "checks.only_draft_starts": "Only a draft can be started; this campaign is {status}.",

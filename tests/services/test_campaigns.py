@@ -288,6 +288,24 @@ def test_the_launch_page_says_who_would_be_skipped_and_its_button_carries_the_tr
     assert states(report)["way_out"] is CheckState.OK and not report.blocked
 
 
+def test_the_dry_run_counts_who_starts_and_what_leaves_alike() -> None:
+    """Without a value for the first message a lead does not start; without one for a later message it starts and stops there."""
+    client = make_client()
+    steps = [*shape()["steps"], {"channel": "email", "delay": {"value": 1, "unit": "working_days"}, "subject": "", "text": "{{company}}, {{plan}}?"}]
+    made, _ = draft(client, leads=2, steps=steps)
+    db.session.execute(text("UPDATE leads SET custom = '{\"Plan\": \"gold\"}', company = 'Acme'"))
+    db.session.commit()
+    nameless, planless, homeless = (
+        make_lead(client, **{"company": "Acme", "custom": {"plan": "gold"}, **lacks}) for lacks in ({"first_name": ""}, {"custom": {}}, {"company": " "})
+    )
+    do(campaign_leads.add_leads, client, made.id, lead_ids=[nameless.id, planless.id, homeless.id], by=None)
+    report = do(launch.report, client, made.id, now=MONDAY_EIGHT)
+    assert {group.starts: [who for who, _ in group.who] for group in report.skipped} == {False: [nameless.id], True: [planless.id, homeless.id]}
+    assert report.leads == sum(sum(line.first_per_day) for line in report.forecast.senders) == 4
+    assert sum(report.forecast.totals) == 2 * 3 + 2 * 2 and report.forecast.beyond == 0
+    assert {check.key for check in report.checks} >= {"skipped_needs_attention_variable", "stops_needs_attention_variable"}
+
+
 @pytest.mark.parametrize(
     ("at", "reason"), [(MONDAY_EIGHT, "outside_window"), (MONDAY_EIGHT - timedelta(days=1), "weekend"), (MONDAY_EIGHT + timedelta(hours=2), "delay_not_over")]
 )

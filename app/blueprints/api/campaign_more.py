@@ -180,6 +180,7 @@ class SkippedShown(Shown):
     reason = one_of(Reason)
     text = fields.String(required=True)
     count = fields.Integer(required=True)
+    starts = fields.Boolean(required=True, metadata={"description": "they get the first messages and stop before a later one"})
     who = fields.List(fields.Nested(WhoShown), required=True, metadata={"description": "the first of them"})
 
 
