@@ -6,7 +6,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+
+from app.domain.working_time import Calendar, DelayUnit, add_delay, day_start, local_date, next_open
 
 MAX_TEXT = 4000
 LONGEST_ABSENCE = timedelta(days=400)
@@ -91,6 +93,20 @@ def find_return_date(text: str, today: date) -> date | None:
     if cued or others:
         return max(cued) if cued else max(others)
     return _relative(plain, today)
+
+
+def held_until(calendar: Calendar, named: date, key: int | str | None = None) -> datetime:
+    """Until when somebody is left alone whose notice names this date; ``key``: the enrollment, for reduced weekends.
+
+    Notices name the last day away or the first day back and seldom say which. So who is away over a Saturday or Sunday comes back
+    on the first working day from the date on, whichever of the three days is named, and gets that day for themselves: the hold
+    ends with the working day after it (of the campaign's calendar), at its opening. Where that never opens: a day after the date.
+    """
+    start = day_start(calendar.zone, named)
+    back = next_open(calendar, start, key)
+    if back is None:
+        return start + timedelta(days=1)
+    return add_delay(calendar, day_start(calendar.zone, local_date(calendar.zone, back)), 1, DelayUnit.WORKING_DAYS, key) or back + timedelta(days=1)
 
 
 def _relative(plain: str, today: date) -> date | None:

@@ -17,9 +17,10 @@ from app.domain.calendar_settings import CalendarError, parse_calendar
 from app.domain.mail_event import below
 from app.domain.reasons import Reason
 from app.domain.reply_matching import Match, MatchKind
+from app.domain.return_dates import held_until
 from app.domain.statuses import DeliveryStatus, EnrollmentStatus
 from app.domain.verdicts import BounceClass, MailKind, Permanence, ReportedRecipient
-from app.domain.working_time import DelayUnit, add_delay, day_start
+from app.domain.working_time import day_start
 from app.models import Activity
 from app.services import enrollments, suppressions
 from app.services.outbox import uncertain
@@ -182,31 +183,30 @@ def _automatic(incoming: Incoming, match: Match) -> None:
 
 
 def _hold_until_back(client_id: int, leads: list[int], back: date, now: datetime) -> None:
-    """Hold every walk of the lead until one working day after the date, each by its campaign's calendar."""
+    """Hold every walk of the lead until a working day after the return, each by its campaign's calendar (``return_dates.held_until``)."""
     rows = db.session.execute(
         text(
-            "SELECT e.id, e.lead_id, c.id AS campaign, c.timezone, c.windows, c.closed_days, c.weekend, c.holidays_country"
+            "SELECT e.id, c.id AS campaign, c.timezone, c.windows, c.closed_days, c.weekend, c.holidays_country"
             " FROM enrollments e JOIN campaigns c ON c.id = e.campaign_id WHERE e.client_id = :client AND e.lead_id = ANY(:leads)"
             " AND e.status = ANY(:active) ORDER BY e.id"
         ),
         {"client": client_id, "leads": leads, "active": list(enrollments.ACTIVE)},
     ).all()
     for row in rows:
-        until = _first_opening_after(row, back)
+        until = _until(row, back)
         if until > now:
             enrollments.hold_until(client_id, [row.id], until)
 
 
-def _first_opening_after(row: Any, back: date) -> datetime:
-    start = day_start(row.timezone, back)
+def _until(row: Any, back: date) -> datetime:
     try:
         calendar = parse_calendar(
             {"timezone": row.timezone, "windows": row.windows, "closed_days": row.closed_days, "weekend": row.weekend,
              "holidays_country": row.holidays_country}, seed=str(row.campaign)
         )  # fmt: skip
     except CalendarError:
-        return start + timedelta(days=1)
-    return add_delay(calendar, start, 1, DelayUnit.WORKING_DAYS, row.lead_id) or start + timedelta(days=1)
+        return day_start(row.timezone, back) + timedelta(days=1)
+    return held_until(calendar, back, row.id)
 
 
 def _bounced(told: Told, match: Match) -> None:
