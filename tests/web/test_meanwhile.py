@@ -279,6 +279,17 @@ def test_a_number_that_is_none_is_told_once(page: PageClient, client: Client) ->
     assert "Please fill this in" in page.post(here, {**window, "daily_cap": ""}).words
 
 
+@pytest.mark.parametrize(
+    ("wrong", "opened"),
+    [({"own_hours": "whenever"}, False), ({"save_to_sent": "maybe"}, False), ({"daily_cap": ""}, False), ({"smtp_port": "no"}, True), ({"imap_host": ""}, True)],
+)
+def test_a_refused_mailbox_opens_only_the_fold_that_holds_what_is_wrong(page: PageClient, client: Client, wrong: dict[str, str], opened: bool) -> None:
+    here = f"/c/acme/mailboxes/{make_mailbox(client).id}"
+    refused = page.post(here, {**filled(page.get(here), "mailbox-form"), **wrong})
+    fold = next(one for one in refused.find("form", id="mailbox-form").iter() if str(one.tag).endswith("details"))
+    assert refused.status == 422 and (fold.get("open") is not None) is opened
+
+
 @pytest.mark.parametrize("name", ["a b", ""])
 def test_the_name_of_a_new_own_field_can_be_corrected(page: PageClient, client: Client, name: str) -> None:
     lead = make_lead(client, first_name="Ada")
