@@ -143,8 +143,9 @@ def test_a_refused_profile_is_not_typed_again_on_the_next_visit(tab: Page) -> No
     expect(zone).to_have_value(stored)
 
 
-def test_nothing_shows_between_the_answer_and_the_bar_of_a_phone(tab: Page) -> None:
-    tab.set_viewport_size({"width": 390, "height": 480})  # lower than any thread: the page scrolls behind the answer
+@pytest.mark.parametrize("height", [480, 1600])  # lower than any thread (the page scrolls behind the answer), and higher than most
+def test_nothing_shows_between_the_answer_and_the_bar_of_a_phone(tab: Page, height: int) -> None:
+    tab.set_viewport_size({"width": 390, "height": height})
     tab.goto(f"{CLIENT}/inbox/")
     tab.locator(".conversation a").first.click(timeout=120_000)
     tab.locator("#answer-text").wait_for()
