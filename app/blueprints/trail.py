@@ -20,7 +20,7 @@ from app.strings import t
 blueprint = Blueprint("trail", __name__)
 PER_PAGE = 50
 MOST_EXPORTED = 100_000
-COLUMNS = ("id", "at", "who", "action", "object", "before", "after", "address", "seal")
+COLUMNS = ("id", "at", "who", "action", "object", "name", "before", "after", "address", "seal")
 
 
 @blueprint.get("/c/<slug>/settings/trail")
@@ -67,7 +67,7 @@ def export_csv() -> Response:
 
 def _row(line: queries.Line) -> tuple[Any, ...]:
     what = f"{line.object_kind} {line.object_id}"
-    return (line.id, line.at.isoformat(), line.who, line.action, what, line.before, line.after, line.address, line.seal)
+    return (line.id, line.at.isoformat(), line.who, line.action, what, line.object_name, line.before, line.after, line.address, line.seal)
 
 
 def _cell(value: Any) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,11 +11,15 @@ from sqlalchemy import Select, func, select
 
 from app.core.extensions import db
 from app.models import AuditEntry, AuditSeal, User
+from app.queries.trail_names import names
 
 
 @dataclass(frozen=True)
 class Line:
-    """One change. ``at`` is machine time; ``seal``: its number in the chain, None for the few seconds until it is sealed."""
+    """One change. ``at`` is machine time; ``seal``: its number in the chain, None for the few seconds until it is sealed.
+
+    ``object_name``: what the object is called today; empty for one that is gone.
+    """
 
     id: int
     at: datetime
@@ -28,6 +32,7 @@ class Line:
     after: Mapping[str, Any]
     address: str
     seal: int | None
+    object_name: str = ""
 
     @property
     def changes(self) -> list[tuple[str, Any, Any]]:
@@ -45,7 +50,7 @@ def lines(client_id: int | None, *, user_id: int | None = None, kind: str = "", 
         statement = statement.where(AuditEntry.action.startswith(f"{kind}.", autoescape=True))
     if before_id is not None:
         statement = statement.where(AuditEntry.id < before_id)
-    return [line_of(row) for row in db.session.execute(statement)]
+    return lines_of(client_id, db.session.execute(statement))
 
 
 def select_lines(client_id: int | None) -> Select[*tuple[Any, ...]]:
@@ -58,7 +63,14 @@ def select_lines(client_id: int | None) -> Select[*tuple[Any, ...]]:
     )
 
 
-def line_of(row: Any) -> Line:
+def lines_of(client_id: int | None, rows: Iterable[Any]) -> list[Line]:
+    """The rows of ``select_lines`` with the names their objects have."""
+    found = [_line(row) for row in rows]
+    known = names(client_id, ((line.object_kind, line.object_id) for line in found))
+    return [replace(line, object_name=known.get((line.object_kind, line.object_id), "")) for line in found]
+
+
+def _line(row: Any) -> Line:
     entry = row.AuditEntry
     return Line(
         id=entry.id, at=entry.at, user_id=entry.user_id, who=row.who, action=entry.action, object_kind=entry.object_kind,

@@ -9,10 +9,10 @@ from sqlalchemy import select, text
 
 from app.core.db import transaction
 from app.core.extensions import db
-from app.models import AuditEntry, AuditSeal
+from app.models import AuditEntry, AuditSeal, Campaign
 from app.services import audit, trail
 from tests.api.api_client import ApiClient
-from tests.factories import make_client, make_user
+from tests.factories import make_campaign, make_client, make_lead, make_mailbox, make_user
 from tests.web.page_client import PageClient
 
 
@@ -125,3 +125,34 @@ def test_programs_read_and_prove_the_trail(app: Flask, database_url: str) -> Non
     as_owner(database_url, "UPDATE audit_entries SET action = 'campaign.stop' WHERE id = 1")
     assert [one["what"] for one in admin.get("/api/audit/proof").json["faults"]] == ["changed"]
     assert db.session.scalar(text("SELECT count(*) FROM audit_seals")) == 3
+
+
+def test_lines_name_what_they_are_about_as_it_is_called_today(app: Flask) -> None:
+    client, other = make_client(slug="acme"), make_client()
+    mailbox, lead, foreign = make_mailbox(client, address="ada@acme.test"), make_lead(client, first_name="Bob", last_name="Hill"), make_lead(other)
+    campaign = make_campaign(client, name="Autumn")
+    lines = [("mailbox.pause", "mailbox", mailbox.id), ("lead.remove", "lead", f"{lead.id},987654"), ("lead.update", "lead", foreign.id),
+             ("campaign.launch", "campaign", campaign.id), ("suppression.add", "suppression", "eve@far.example")]  # fmt: skip
+    told = {("mailbox", str(mailbox.id)): "ada@acme.test", ("lead", f"{lead.id},987654"): "Bob Hill, 987654", ("lead", str(foreign.id)): "",
+            ("campaign", str(campaign.id)): "Winter", ("suppression", "eve@far.example"): ""}  # fmt: skip
+    with transaction():
+        for action, kind, number in lines:
+            audit.record(action, kind, number, client_id=client.id)
+        db.session.get_one(Campaign, campaign.id).name = "Winter"
+    ada = make_user(client, name="Ada Admin")
+    shown = ApiClient(app).log_in(ada).get("/api/audit").json["items"]
+    assert {(line["object_kind"], line["object_id"]): line["object_name"] for line in shown if line["object_kind"] != "user"} == told
+    page = PageClient(app).log_in(ada)
+    words = page.get("/c/acme/settings/trail").words
+    assert "mailbox ada@acme.test" in words and "campaign Winter" in words and f"lead {foreign.id}" in words
+    table = page.client.get("/c/acme/settings/trail.csv").get_data(as_text=True)
+    assert f"mailbox {mailbox.id},ada@acme.test" in table
+
+
+def test_the_trail_of_the_installation_names_people_and_nothing_of_a_client(app: Flask) -> None:
+    lead, ada = make_lead(make_client()), make_user(is_operator=True, name="Ada Operator")
+    with transaction():
+        audit.record("user.password", "user", ada.id)
+        audit.record("lead.update", "lead", lead.id)
+    shown = ApiClient(app).log_in(ada).get("/api/admin/audit").json["items"]
+    assert {(line["action"], line["object_name"]) for line in shown} >= {("user.password", "Ada Operator"), ("lead.update", "")}

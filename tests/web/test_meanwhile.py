@@ -281,8 +281,11 @@ def test_a_number_that_is_none_is_told_once(page: PageClient, client: Client) ->
 
 @pytest.mark.parametrize(
     ("wrong", "opened"),
-    [({"own_hours": "whenever"}, False), ({"save_to_sent": "maybe"}, False), ({"daily_cap": ""}, False), ({"smtp_port": "no"}, True), ({"imap_host": ""}, True)],
-)
+    [
+        ({"own_hours": "whenever"}, False), ({"save_to_sent": "maybe"}, False), ({"daily_cap": ""}, False), ({"smtp_port": "no"}, True),
+        ({"imap_host": ""}, True),
+    ],
+)  # fmt: skip
 def test_a_refused_mailbox_opens_only_the_fold_that_holds_what_is_wrong(page: PageClient, client: Client, wrong: dict[str, str], opened: bool) -> None:
     here = f"/c/acme/mailboxes/{make_mailbox(client).id}"
     refused = page.post(here, {**filled(page.get(here), "mailbox-form"), **wrong})

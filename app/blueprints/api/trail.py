@@ -29,6 +29,7 @@ class LineShown(Shown):
     action = fields.String(required=True)
     object_kind = fields.String(required=True)
     object_id = fields.String(required=True)
+    object_name = fields.String(required=True, metadata={"description": "what it is called today; empty: it is gone or has no name"})
     before = fields.Dict(required=True)
     after = fields.Dict(required=True)
     address = fields.String(required=True)
@@ -60,7 +61,7 @@ def page_of_lines(client_id: int | None, query: dict[str, Any]) -> Page:
     if query.get("user_id"):
         statement = statement.where(AuditEntry.user_id == query["user_id"])
     found = page_of(statement, query, AuditEntry.id, scalars=False)
-    return Page([queries.line_of(row) for row in found.items], found.next_cursor)
+    return Page(queries.lines_of(client_id, found.items), found.next_cursor)
 
 
 @api_route("GET", "/audit/proof", Permission.AUDIT_READ, response=ProofShown, summary="Does every seal of the trail fit")
