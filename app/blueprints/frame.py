@@ -159,7 +159,7 @@ def bind(app: Flask, settings: Settings) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(
         t=t, ui=MacroFile(app, "components/ui.html"), hx=hx, nonce=nonce, csrf_field=csrf_field, icon=icon, may=may, menu=menu,
-        here=here, now=clock.now, factor=clock.factor, machine_now=clock.machine_now, moment=times.moment, short_time=times.short, day_name=times.day_name,
+        here=here, now=clock.now, factor=clock.factor, moment=times.moment, short_time=times.short, day_name=times.day_name,
         full_time=times.full, agent_name=times.agent_name, all_zones=sorted_zones,
         settings=settings, recovery_notice=recovery_notice,
         in_words=in_words, field_in_words=field_in_words, changes_in_words=changes_in_words, macros=lambda template: MacroFile(app, template),

@@ -5,6 +5,7 @@ The columns the permit locks and reads (status, caps, gap, next_at) live on ``se
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint
@@ -27,7 +28,8 @@ class Sender(Base):
     timezone: Mapped[str]
     status: Mapped[str] = mapped_column(server_default="connecting", default="connecting")
     status_reason: Mapped[str] = mapped_column(server_default="", default="")
-    status_since: Mapped[Created]
+    status_since: Mapped[Created]  # machine time of the last change
+    status_product_at: Mapped[Moment | None]
     status_epoch: Mapped[int] = mapped_column(server_default="0", default=0)
     daily_cap: Mapped[int] = mapped_column(server_default="40", default=40)
     hourly_cap: Mapped[int | None]
@@ -46,6 +48,11 @@ class Sender(Base):
         one_of("status", SenderStatus),
         CheckConstraint("daily_cap >= 0 AND min_gap_s >= 0", name="not_negative"),
     )
+
+    @property
+    def stands_since(self) -> datetime:
+        """Product time of the last change of status; what was written before that was kept has machine time only."""
+        return self.status_product_at or self.status_since
 
 
 class Mailbox(Sender):

@@ -20,7 +20,7 @@ FILTERS = (HEALTHY, ATTENTION, WAITING, HELD)
 
 @dataclass(frozen=True)
 class MailboxLine:
-    """``sent_today`` counts the sender's own local day; ``verify`` is {} before the first login was tried."""
+    """``status_since``: product time. ``sent_today`` counts the sender's own local day; ``verify`` is {} before the first login was tried."""
 
     id: int
     address: str
@@ -67,7 +67,8 @@ class MailboxLine:
 
 
 _LINES = """
-SELECT s.id, s.address, s.display_name, m.provider, s.timezone, s.status, s.status_reason, s.status_since, s.daily_cap, s.min_gap_s,
+SELECT s.id, s.address, s.display_name, m.provider, s.timezone, s.status, s.status_reason,
+  coalesce(s.status_product_at, s.status_since) AS status_since, s.daily_cap, s.min_gap_s,
   coalesce(u.used, 0) AS sent_today, coalesce(q.queued, 0) AS queued,
   CASE WHEN q.queued > 0 AND s.status = 'active' THEN greatest(q.first_due, s.next_at, s.backoff_until) END AS next_at,
   s.backoff_until, m.last_read_at, m.read_status, m.read_error, m.verified_at, coalesce(c.campaigns, 0) AS campaigns,

@@ -41,7 +41,7 @@ def create(client_id: int, values: Mapping[str, Any], targets: Targets, *, verif
     if faults := targets.faults(wanted):
         raise Invalid(t("fields.marked"), details=faults)
     passwords = {side: wanted.pop(f"{side}_password") for side in mailbox_values.SIDES}
-    mailbox = Mailbox(client_id=client_id, channel="email", read_since=clock.now(), **wanted)
+    mailbox = Mailbox(client_id=client_id, channel="email", read_since=clock.now(), status_product_at=clock.now(), **wanted)
     try:
         with db.session.begin_nested():
             db.session.add(mailbox)
@@ -159,6 +159,7 @@ def set_status(mailbox: Mailbox, status: SenderStatus, reason: str = "") -> None
         return
     mailbox.status, mailbox.status_reason = str(status), reason
     mailbox.status_since = func.clock_timestamp()
+    mailbox.status_product_at = clock.now()
     mailbox.status_epoch = mailbox.status_epoch + 1
     db.session.flush()
 

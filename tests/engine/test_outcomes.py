@@ -11,7 +11,7 @@ from app.core.db import transaction
 from app.core.errors import Conflict
 from app.core.extensions import db
 from app.models import Activity, AuditEntry, Delivery, DeliveryAttempt, Suppression, UsageCounter
-from app.services.outbox import failed, outcomes, sweeping, uncertain
+from app.services.outbox import failed, outcomes, sweeping, switches, uncertain
 from app.services.outbox.outcomes import Outcome, What
 from app.services.outbox.plain import plain_connection
 from sandbox.mail.faults import Death, Fault, Phase, Point, ScriptedReply
@@ -222,6 +222,7 @@ def test_a_missing_value_holds_the_lead_and_a_correction_sends_the_same_row(stor
 def test_five_silences_in_a_row_rest_the_mailbox(story, engine, mail):
     tale = story(leads=7)
     mail.fault(Fault(Point.DOT_AFTER, Death.RESET, times=None))
+    began, epoch = tale.mailbox.status_since, tale.mailbox.status_epoch
 
     def rested() -> bool:
         db.session.execute(text("UPDATE senders SET backoff_until = NULL"))
@@ -231,6 +232,8 @@ def test_five_silences_in_a_row_rest_the_mailbox(story, engine, mail):
     with engine():
         until(rested, 20)
     assert tale.mailbox.status_reason == "circuit_open"
+    assert tale.mailbox.status_since > began and tale.mailbox.status_epoch == epoch + 1, "it rests since now, and logins under way see it"
+    assert switches.state("sender", tale.mailbox.id).stopped_at == tale.mailbox.status_product_at
     assert statuses().get("uncertain", 0) + statuses().get("queued", 0) == 7
 
 

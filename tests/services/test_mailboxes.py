@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from flask import Flask
 from sqlalchemy import inspect, text
 
+from app.core import clock
 from app.core.crypto import vault
 from app.core.db import Scope, transaction
 from app.core.errors import Conflict, Invalid, NotFound, TooMany
 from app.core.extensions import db
 from app.models import Mailbox
+from app.queries import mailboxes as queries
 from app.services import mailbox_verification, mailboxes
 from app.services.mailbox_targets import Targets
+from app.services.outbox import switches
 from jobs.mailboxes import sweep, verify
 from sandbox.mail.server import MailConfig, RunningMailServer
 from tests.conftest import settings_for
@@ -191,6 +195,20 @@ def test_an_eleventh_test_within_a_minute_is_refused(app: Flask, client_id: int)
     with transaction(), pytest.raises(TooMany):
         mailbox_verification.count_test(client_id, user_id, [1])
     db.session.execute(text("SELECT 1"))
+
+
+@pytest.mark.parametrize("change", [mailboxes.stop, mailboxes.pause])
+def test_a_mailbox_tells_its_stop_in_product_time_like_every_other(app: Flask, monkeypatch: pytest.MonkeyPatch, change: Callable[[Mailbox], Mailbox]) -> None:
+    """A rehearsal's clock runs ahead of the machine's."""
+    client = make_client()
+    mailbox, ahead = make_mailbox(client), datetime(2036, 3, 3, 9, 0, tzinfo=UTC)
+    with monkeypatch.context() as rehearsal:
+        rehearsal.setattr(clock, "now", lambda: ahead)
+        with transaction(Scope(client_id=client.id, client_ids=(client.id,))):
+            change(mailbox)
+            assert switches.state("sender", mailbox.id).stopped_at == ahead
+            assert queries.line(client.id, mailbox.id, ahead).status_since == ahead
+    assert fresh(mailbox).stands_since == ahead and fresh(mailbox).status_since < ahead
 
 
 def test_pausing_and_resuming_counts_the_epoch_and_keeps_a_proven_login(app: Flask, client_id: int, targets: Targets) -> None:

@@ -109,7 +109,7 @@ class MailboxShown(Shown):
     provider = fields.String(required=True)
     status = one_of(SenderStatus)
     status_reason = fields.String(required=True)
-    status_since = Moment(required=True)
+    status_since = Moment(required=True, attribute="stands_since")
     smtp_host = fields.String(required=True)
     smtp_port = fields.Integer(required=True)
     smtp_security = fields.String(required=True)

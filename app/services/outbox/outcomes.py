@@ -231,6 +231,7 @@ UPDATE senders s SET backoff_until = greatest(s.backoff_until, g.until),
   status = CASE WHEN g.status <> '' AND s.status = 'active' THEN g.status ELSE s.status END,
   status_reason = CASE WHEN g.status <> '' AND s.status = 'active' THEN g.reason ELSE s.status_reason END,
   status_since = CASE WHEN g.status <> '' AND s.status = 'active' THEN clock_timestamp() ELSE s.status_since END,
+  status_product_at = CASE WHEN g.status <> '' AND s.status = 'active' THEN %(now)s ELSE s.status_product_at END,
   status_epoch = s.status_epoch + CASE WHEN g.status <> '' AND s.status = 'active' THEN 1 ELSE 0 END
 FROM unnest(%(ids)s::bigint[], %(untils)s::timestamptz[], %(statuses)s::text[], %(reasons)s::text[])
      AS g (id, until, status, reason)
@@ -238,10 +239,14 @@ WHERE s.id = g.id
 """
 # five unanswered messages without an answered one between them: the sender rests until a person looks
 _STREAK = """
-UPDATE senders SET uncertain_streak = uncertain_streak + 1,
-  status = CASE WHEN uncertain_streak >= 4 AND status = 'active' THEN 'paused' ELSE status END,
-  status_reason = CASE WHEN uncertain_streak >= 4 AND status = 'active' THEN 'circuit_open' ELSE status_reason END
-WHERE id = %(id)s
+UPDATE senders s SET uncertain_streak = s.uncertain_streak + 1,
+  status = CASE WHEN g.rests THEN 'paused' ELSE s.status END,
+  status_reason = CASE WHEN g.rests THEN 'circuit_open' ELSE s.status_reason END,
+  status_since = CASE WHEN g.rests THEN clock_timestamp() ELSE s.status_since END,
+  status_product_at = CASE WHEN g.rests THEN %(now)s ELSE s.status_product_at END,
+  status_epoch = s.status_epoch + g.rests::int
+FROM (SELECT id, uncertain_streak >= 4 AND status = 'active' AS rests FROM senders WHERE id = %(id)s FOR NO KEY UPDATE) g
+WHERE s.id = g.id
 """
 
 
@@ -269,15 +274,15 @@ def _effects(connection: Connection, held: list[_Change], now: datetime) -> None
         run(connection, _ATTENTION, values)
     unknown = [change for change in held if change.status == "uncertain"]
     if unknown:
-        hold_for_uncertain(connection, [change.row for change in unknown])
+        hold_for_uncertain(connection, [change.row for change in unknown], now)
     _rest(connection, [change for change in held if change.outcome.what is What.TROUBLE], now)
 
 
-def hold_for_uncertain(connection: Connection, uncertain: list[Any]) -> None:
+def hold_for_uncertain(connection: Connection, uncertain: list[Any], now: datetime) -> None:
     """The leads wait for evidence or a person; a sender with five in a row rests. Rows: enrollment_id, sender_id."""
     run(connection, _HOLD, {"ids": [row.enrollment_id for row in uncertain if row.enrollment_id is not None]})
     for row in sorted(uncertain, key=lambda row: row.sender_id):
-        run(connection, _STREAK, {"id": row.sender_id})
+        run(connection, _STREAK, {"id": row.sender_id, "now": now})
 
 
 def _rest(connection: Connection, troubled: list[_Change], now: datetime) -> None:
@@ -294,6 +299,7 @@ def _rest(connection: Connection, troubled: list[_Change], now: datetime) -> Non
         "untils": [None if wait is None else now + timedelta(seconds=wait) for wait in waits],
         "statuses": [change.outcome.pause_sender for change in by_sender.values()],
         "reasons": [change.outcome.reason for change in by_sender.values()],
+        "now": now,
     }
     run(connection, _REST, values)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from app.core import clock
 from app.domain.reasons import Reason
 from app.services.outbox.outcomes import hold_for_uncertain
 from app.services.outbox.plain import DELIVERIES, Connection, for_table, rows, run
@@ -50,7 +51,7 @@ def show_lost_permits(connection: Connection, limit: int = 500, table: str = DEL
     unsure = {row.id for row in rows(connection, for_table(_UNSURE, table), values)}
     changed = [row for row in found if row.id in unsure]
     if changed:
-        hold_for_uncertain(connection, changed)
+        hold_for_uncertain(connection, changed, clock.now())
     return changed
 
 

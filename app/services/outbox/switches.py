@@ -127,7 +127,7 @@ _SINCE = {
     "client": "SELECT stopped, changed_at AS at, product_at FROM switches WHERE scope_kind = 'client' AND scope_id = %(scope)s",
     "campaign": "SELECT status IN ('paused', 'stopped') AS stopped, status_at AS at, status_product_at AS product_at"
     " FROM campaigns WHERE id = %(scope)s",
-    "sender": "SELECT status = 'paused' AS stopped, status_since AS at, NULL::timestamptz AS product_at"
+    "sender": "SELECT status = 'paused' AS stopped, status_since AS at, status_product_at AS product_at"
     " FROM senders WHERE id = %(scope)s",
 }
 # a page sees the rows of one client only: the counts over all of them come from a function of the owner

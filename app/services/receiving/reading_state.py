@@ -296,9 +296,9 @@ def auth_failed(box: Box, words: str) -> None:
     db.session.execute(
         text(
             "UPDATE senders SET status = 'auth_failed', status_reason = :words, status_since = clock_timestamp(),"
-            " status_epoch = status_epoch + 1 WHERE id = :id AND status IN ('active', 'paused', 'connecting')"
+            " status_product_at = :now, status_epoch = status_epoch + 1 WHERE id = :id AND status IN ('active', 'paused', 'connecting')"
         ),
-        {"id": box.id, "words": words[:500]},
+        {"id": box.id, "words": words[:500], "now": clock.now()},
     )
     note_read(box, "auth_failed", words)
     live_after_commit(box.client_id, f"mailbox-{box.id}", "mailboxes", "counters")
