@@ -127,7 +127,7 @@ def _parse_weekend(entry: object) -> tuple[WeekendMode, int]:
         raise ValueError(t("hours.weekend_shape"))
     mode, percent = entry.get("mode", "closed"), entry.get("percent")
     if percent is not None and "mode" not in entry:
-        raise ValueError("A percent needs its mode: {mode: reduced, percent: 1 to 100}.")
+        raise ValueError(t("hours.percent_needs_mode"))
     if mode == "closed":
         return WeekendMode.CLOSED, 0
     if mode != "reduced":

@@ -206,6 +206,6 @@ def _fill_logins(wanted: dict[str, Any], email: str) -> None:
 def _need(wanted: Mapping[str, Any], faults: Faults) -> None:
     for side in SIDES:
         if not wanted.get(f"{side}_host") and f"{side}_host" not in faults:
-            faults.say(f"{side}_host", t(f"mailboxes.{side}_needed"))
+            faults.say(f"{side}_host", t("mailboxes.smtp_needed" if side == "smtp" else "mailboxes.imap_needed"))
     if not wanted["imap_password"] and not any(name in faults for name in PASSWORDS):
         faults.say("smtp_password", t("mailboxes.password_needed"))

@@ -12,6 +12,7 @@ TEXTS = {
     "hours.not_a_date": "“{given}” is not a date like 2027-12-24.",
     "hours.weekend_shape": "The weekend is {mode: closed} or {mode: reduced, percent: 1 to 100}.",
     "hours.weekend_mode": "The weekend's mode is closed or reduced.",
+    "hours.percent_needs_mode": "A percent needs its mode: {mode: reduced, percent: 1 to 100}.",
     "hours.weekend_percent": "A reduced weekend needs a percent from 1 to 100.",
     "hours.not_a_zone": "“{given}” is not a time zone like Europe/Berlin.",
     "hours.said_open_weekends": "open at weekends too",
