@@ -18,8 +18,19 @@ from app.core.db import take_role, transaction
 from app.core.extensions import db
 from app.domain.kind_rules import KIND_RULES, KindRule
 from app.domain.reasons import Reason
-from app.models import Delivery, Enrollment, GlobalSuppression, Lead, Sender, Setting, Suppression, Switch, UsageCounter
-from app.services import mailbox_values
+from app.models import (
+    Delivery,
+    DeliveryAttempt,
+    Enrollment,
+    GlobalSuppression,
+    Lead,
+    Sender,
+    Setting,
+    Suppression,
+    Switch,
+    UsageCounter,
+)
+from app.services import enrollments, mailbox_values
 from app.services.outbox import claiming, counters, kinds, permitting, switches
 from app.services.outbox.bursts import LedgerConnection
 from app.services.outbox.claiming import Bytes, Claim
@@ -370,6 +381,18 @@ def test_a_lease_that_ran_out_is_refused(world, database_url):
         rows = leased(connection, "e1", 5)
         connection.execute("UPDATE deliveries SET leased_until = clock_timestamp() - interval '1 s'")
         assert ask(connection, rows)[rows[0].id].reason == permitting.NOT_MINE
+
+
+def test_the_try_of_a_message_that_was_called_off_after_its_claim_ends_with_the_reason(world, database_url):
+    one_row(world)
+    walk = db.session.query(Enrollment).one().id
+    with connect(database_url) as connection:
+        rows = leased(connection, "e1", 5)
+        with transaction():
+            enrollments.skip(world.client.id, [walk])
+        assert ask(connection, rows)[rows[0].id].reason == permitting.NOT_MINE
+        tried = db.session.query(DeliveryAttempt).one()
+        assert (tried.outcome, tried.text, tried.ended_at is not None) == ("called_off", "skipped", True)
 
 
 @pytest.mark.out_of_balance  # rows made by hand

@@ -220,6 +220,7 @@ def judge(house: House, counted: Any, took: float) -> None:
           f"to \"stopped\" {tally(silent)}, until something left again {tally(again)}; {states}; {tried}")  # fmt: skip
     assert [key for key, count in accepted.items() if count > 1] == [], "accepted twice"
     assert sent == set(accepted), "sent without acceptance, or accepted and recorded as unsent"
+    assert None not in tried, "a try whose message was called off, or whose process ended, has an end"
     assert not [outcome for outcome in tried if outcome.startswith("trouble")], "a stop is no trouble of the mailbox"
     assert set(states) <= {"sent", "queued", "cancelled"}, states
     assert sweeping.ledger_faults(database.connection) == {}

@@ -31,7 +31,7 @@ from app.services.outbox import calendars, counters
 from app.services.outbox.calendars import Calendars
 from app.services.outbox.counters import Added, HouseCaps, Use
 from app.services.outbox.kinds import with_rules
-from app.services.outbox.plain import DELIVERIES, Connection, Question, for_table, rows, several
+from app.services.outbox.plain import DELIVERIES, Connection, Question, for_table, rows, run, several
 
 #: Reasons after which nothing can free the row: it is cancelled. All others keep it.
 FINAL = frozenset(
@@ -145,6 +145,13 @@ WITH back AS (
 SELECT id FROM back
 """
 
+# An answer, a skip or a suppression has called the message off since it was claimed: the try ends here, its connection without a dot.
+_CALLED_OFF = """
+UPDATE delivery_attempts a SET ended_at = clock_timestamp(), outcome = 'called_off', phase = 'permit', text = d.reason
+FROM unnest(%(ids)s::bigint[], %(epochs)s::int[]) AS g (id, epoch) JOIN {table} d ON d.id = g.id
+WHERE a.delivery_id = g.id AND a.epoch = g.epoch AND a.ended_at IS NULL AND NOT (d.epoch = g.epoch AND d.status IN ('leased', 'committing'))
+"""
+
 
 class Asked(NamedTuple):
     """One question: may this row, under this epoch, be sent now?"""
@@ -195,6 +202,8 @@ def permit(connection: Connection, asked: list[Asked], now: datetime, lease_s: i
             reason = _decide(batch, row)
             answers[Asked(row.id, row.epoch)] = Answer(reason is None, str(reason or ""), began)
     _write(connection, batch, lease_s, table)
+    if gone := [one for one, answer in answers.items() if answer.reason == NOT_MINE]:
+        run(connection, for_table(_CALLED_OFF, table), {"ids": [one.delivery_id for one in gone], "epochs": [one.epoch for one in gone]})
     point(Name.PERMIT_BEFORE_COMMIT)
     return answers
 
