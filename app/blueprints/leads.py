@@ -327,8 +327,8 @@ def _overtaken(lead: Lead, values: dict[str, Any]) -> Response:
     names = dict.fromkeys([*flat[0], *flat[1]])
     mine, theirs = ({name: one.get(name, "") for name in names} for one in flat)
     mine = with_untouched(mine, theirs, request.form.get("loaded"))
-    own = {name.removeprefix("custom."): value for name, value in mine.items() if name.startswith("custom.") and value}
     errors = {"form": [t("frame.meanwhile")], **stored_now(mine, theirs)}
+    own = {name.removeprefix("custom."): value for name, value in mine.items() if name.startswith("custom.") and (value or name in errors)}
     return _lead(lead, {**{name: mine[name] for name in leads.FIELDS}, "custom": own}, errors, status=409)
 
 

@@ -45,7 +45,7 @@ def with_untouched(typed: Mapping[str, Any], stored: Mapping[str, Any], prints: 
 def _read(prints: str | None) -> dict[str, Any] | None:
     try:
         found = json.loads(prints or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -175,9 +175,9 @@ class SmtpSession(SmtpConversation):
             wire.write(b".\r\n")
             self._enter(Phase.REPLY)
             reply = await self._heard(Phase.REPLY, max(self._timeouts.reply, REPLY_WAIT))
-        except (BadReply, WireClosed, TimeoutError, OSError) as error:
+        except Exception as error:  # whatever it was, the dot may have been seen: nobody may take it for a failure
             self.abort()
-            raise _unknown(error) from None
+            raise _unknown(error) from (None if isinstance(error, BadReply | WireClosed | TimeoutError | OSError) else error)
         if reply.code // 100 == 2:
             self._dirty = False
             self._enter(Phase.DONE)

@@ -66,6 +66,7 @@ class Wire(asyncio.Protocol):
         self._patience: float | None = None
         self._patience_ends: float | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._rings_at = 0.0
         self._guarded: asyncio.Task[Any] | None = None
         self._out_of_time = False
         self._writable = asyncio.Event()
@@ -141,10 +142,15 @@ class Wire(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         if self._patience_ends is None:
             self._patience_ends = loop.time() + self._patience
-        if self._alarm is None or self._alarm.when() > self._patience_ends:
+        if self._alarm is None or self._rings_at > self._patience_ends:
             if self._alarm is not None:
                 self._alarm.cancel()
-            self._alarm = loop.call_at(self._patience_ends, self._rung)
+            self._ring_at(self._patience_ends)
+
+    def _ring_at(self, when: float) -> None:
+        """The time is kept beside the handle: for less than a millisecond uvloop gives one that does not know its own."""
+        self._rings_at = when
+        self._alarm = asyncio.get_running_loop().call_at(when, self._rung)
 
     def _rung(self) -> None:
         self._alarm = None
@@ -153,7 +159,7 @@ class Wire(asyncio.Protocol):
             return  # the next who waits sets it again
         loop = asyncio.get_running_loop()
         if loop.time() < self._patience_ends:
-            self._alarm = loop.call_at(self._patience_ends, self._rung)
+            self._ring_at(self._patience_ends)
         elif self._guarded is not None:
             self._out_of_time = True
             self._guarded.cancel()

@@ -116,7 +116,7 @@ class Template:
     required: tuple[str, ...]
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=2_048)
 def compile_template(source: str, kind: Kind) -> Template:
     """Parse once; raises `TemplateError` with line, column and what to do. Results are cached."""
     nodes = Parser(source, kind == "html").parse()
@@ -199,7 +199,8 @@ def fill(template: Template, values: Mapping[str, str | None], seed: int, ready:
         else:
             piece = run.form(region) if type(region) is Form else run.text_of(region)  # type: ignore[arg-type]
             length += len(piece)
-            pieces.append(piece)
+            if piece:  # no words are no piece: a message whose HTML says nothing for this lead has none
+                pieces.append(piece)
     if run.missing:
         raise MissingVariable(tuple(dict.fromkeys(run.missing)))
     if length > MAX_OUTPUT // 4 and len(plain_of(pieces).encode("utf-8", "replace")) > MAX_OUTPUT:
@@ -227,8 +228,9 @@ class _Run:
             word = ready(node.name)
             if not word or node.filters:
                 word = self.value(node)
-            elif escape is not None:
-                word = escape(word)
+            else:
+                word = word if escape is None else escape(word)
+                self._count(word)
             words.append(word)
         return form.pattern % tuple(words)
 
@@ -281,10 +283,14 @@ class _Run:
         escape = _ESCAPES.get(node.context, _markup)
         if escape is not None:
             value = escape(value)
-        self.size += len(value)
+        self._count(value)
+        return value
+
+    def _count(self, word: str) -> None:
+        """Before the text is put together: what values add is bounded by nothing else."""
+        self.size += len(word)
         if self.size > MAX_OUTPUT:
             raise OutputTooLarge
-        return value
 
 
 def _clean(value: str, keep_lines: bool) -> str:

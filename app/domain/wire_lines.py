@@ -20,11 +20,11 @@ _ASCII_CONTROLS = bytes(code for code in range(128) if _CONTROLS.match(chr(code)
 class Lines:
     """Whole lines of a text; its last may have no line end. Immutable."""
 
-    __slots__ = ("_quoted", "_raw", "plain", "text")
+    __slots__ = ("_quoted", "plain", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._raw = raw = _cleaned(text)
+        raw = _cleaned(text)
         #: As they may stand in a mail (CRLF), or None where they need quoting.
         self.plain: bytes | None = None
         self._quoted: bytes | None = None
@@ -36,7 +36,7 @@ class Lines:
     def quoted(self) -> bytes:
         """The lines in quoted-printable, CRLF."""
         if self._quoted is None:
-            body = b2a_qp(self._raw, istext=True)
+            body = b2a_qp(_cleaned(self.text), istext=True)
             if b"From " in body:  # some servers still rewrite lines that begin so
                 body = re.sub(rb"(?m)^From ", b"=46rom ", body)
             self._quoted = body.replace(b"\n", b"\r\n")
@@ -57,7 +57,7 @@ Pieces = Sequence[str | Lines]
 Text = str | Pieces
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=2_048)
 def shared(text: str) -> Lines:
     """Lines that many messages have in common."""
     return Lines(text)

@@ -29,8 +29,16 @@ def needed(steps: Iterable[Step]) -> list[str]:
     return list(names)
 
 
-def missing_any(names: Iterable[str], prefix: str = "v") -> tuple[str, dict[str, Any]]:
-    """An SQL test over ``l`` (leads) that one of these values is missing; custom names travel as parameters (``prefix`` and a number)."""
+# The names of a lead's own values, in the form in which texts name them; once per lead, however many names are asked for.
+_OWN = """
+CROSS JOIN LATERAL (
+  SELECT coalesce(array_agg(regexp_replace(lower(trim(kv.key)), '[ .-]+', '_', 'g')), '{}') AS names
+  FROM jsonb_each_text(l.custom) kv WHERE trim(kv.value) <> '') own
+"""
+
+
+def missing(names: Iterable[str], prefix: str = "v") -> tuple[list[str], dict[str, Any]]:
+    """An SQL test for each of these values that ``l`` (leads, and what ``own_values`` adds) lacks it; custom names travel as parameters."""
     tests: list[str] = []
     values: dict[str, Any] = {}
     for place, name in enumerate(names):
@@ -38,30 +46,29 @@ def missing_any(names: Iterable[str], prefix: str = "v") -> tuple[str, dict[str,
             tests.append(f"coalesce(trim(l.{name}), '') = ''")
         else:
             values[f"{prefix}{place}"] = name
-            tests.append(
-                "NOT EXISTS (SELECT 1 FROM jsonb_each_text(l.custom) kv WHERE trim(kv.value) <> ''"
-                f" AND regexp_replace(lower(trim(kv.key)), '[ .-]+', '_', 'g') = :{prefix}{place})"
-            )
-    return (" OR ".join(tests) or "false"), values
+            tests.append(f"NOT :{prefix}{place} = ANY (own.names)")
+    return tests, values
+
+
+def own_values(tests: Iterable[str]) -> str:
+    """What stands behind ``leads l`` in FROM for these tests."""
+    return _OWN if any("own.names" in test for test in tests) else ""
 
 
 def stops(client_id: int, campaign_id: int, enrollment_ids: Sequence[int]) -> dict[int, frozenset[int]]:
     """Enrollment → the steps before which it would stop, because its lead has no value for their texts. Others are left out."""
-    tests: dict[int, str] = {}
-    values: dict[str, Any] = {"client": client_id, "campaign": campaign_id, "ids": list(enrollment_ids)}
-    for step in steps_of(client_id, campaign_id):
-        names = needed([step])
-        if names:
-            tests[step.id], given = missing_any(names, f"s{step.id}_")
-            values |= given
-    if not tests or not enrollment_ids:
+    needs = {step.id: needed([step]) for step in steps_of(client_id, campaign_id)}
+    names = list(dict.fromkeys(name for wanted in needs.values() for name in wanted))
+    if not names or not enrollment_ids:
         return {}
-    lacking = ", ".join(f"CASE WHEN {test} THEN {number} END" for number, test in tests.items())
+    tests, values = missing(names)
+    lacking = ", ".join(f"CASE WHEN {test} THEN {place} END" for place, test in enumerate(tests))
     rows = db.session.execute(
         text(
-            f"SELECT * FROM (SELECT e.id, array_remove(ARRAY[{lacking}], NULL) AS steps FROM enrollments e JOIN leads l ON l.id = e.lead_id"
-            " WHERE e.client_id = :client AND e.campaign_id = :campaign AND e.id = ANY(:ids)) x WHERE cardinality(steps) > 0"
+            f"SELECT * FROM (SELECT e.id, array_remove(ARRAY[{lacking}], NULL) AS places FROM enrollments e JOIN leads l ON l.id = e.lead_id"
+            f" {own_values(tests)} WHERE e.client_id = :client AND e.campaign_id = :campaign AND e.id = ANY(:ids)) x WHERE cardinality(places) > 0"
         ),
-        values,
+        {"client": client_id, "campaign": campaign_id, "ids": list(enrollment_ids), **values},
     )
-    return {row.id: frozenset(row.steps) for row in rows}
+    held = {place: frozenset(step for step, wanted in needs.items() if name in wanted) for place, name in enumerate(names)}
+    return {row.id: frozenset().union(*(held[place] for place in row.places)) for row in rows}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import reduce
 
 from sqlalchemy import select, text
 
@@ -17,7 +18,7 @@ from app.models import Campaign, CampaignSender, Client, Mailbox, Step
 from app.queries import campaigns as reading
 from app.queries.campaign_calendars import calendar_of, own_hours, through
 from app.queries.campaign_people import explain
-from app.queries.missing_values import missing_any, needed
+from app.queries.missing_values import missing, needed, own_values
 from app.services.campaign_shape import text_problems
 from app.services.forecast import Forecast
 from app.strings import t
@@ -177,7 +178,7 @@ SELECT reason, count(*) AS n, (array_agg(lead_id ORDER BY id))[1:20] AS leads, (
     WHEN l.bounced_at IS NOT NULL THEN 'bounced'
     WHEN l.email_key IS NULL THEN 'needs_attention_address'
     WHEN {first} THEN 'needs_attention_variable' WHEN {later} THEN 'later' END AS reason
-  FROM enrollments e JOIN leads l ON l.id = e.lead_id
+  FROM enrollments e JOIN leads l ON l.id = e.lead_id {own}
   WHERE e.campaign_id = :campaign AND e.client_id = :client
     AND e.status IN ('waiting', 'in_flight', 'needs_attention', 'held', 'paused')) x
 WHERE reason IS NOT NULL GROUP BY reason ORDER BY n DESC, reason
@@ -188,8 +189,9 @@ def skipped_leads(campaign: Campaign) -> list[SkippedGroup]:
     """Leads of the campaign that would not be written to, or stop before a later message for a missing value; most frequent first."""
     steps = reading.steps(campaign.client_id, campaign.id)
     first, later = needed(steps[:1]), needed(steps[1:])
-    (first_test, values), (later_test, more) = missing_any(first, "f"), missing_any(later, "l")
-    statement = text(_SKIPPED.replace("{first}", first_test).replace("{later}", later_test))
+    (firsts, values), (laters, more) = missing(first, "f"), missing(later, "l")
+    tests = {"{first}": " OR ".join(firsts) or "false", "{later}": " OR ".join(laters) or "false", "{own}": own_values([*firsts, *laters])}
+    statement = text(reduce(lambda said, place: said.replace(place, tests[place]), tests, _SKIPPED))
     rows = db.session.execute(statement, {"campaign": campaign.id, "client": campaign.client_id, **values, **more})
     sentences = {
         Reason.NEEDS_ATTENTION_VARIABLE: t("checks.value_missing", names=", ".join(first)),

@@ -101,6 +101,7 @@ class Visit:
     refused: bool = False
     visits: int = 0  # how many visits the session has served before this one
     kept: bool = False  # the session lay idle since its last visit, and nothing was accepted on it yet
+    asked: int = 0  # the row for which a permit was asked last
     unwritten: set[asyncio.Future[None]] = field(default_factory=set)
 
     async def run(self) -> None:
@@ -139,9 +140,14 @@ class Visit:
         except asyncio.CancelledError:
             raise
         except Exception:
-            # No dot was written outside the session's own hands, which turn everything after it into OutcomeUnknown.
+            # The session turns everything behind the dot into OutcomeUnknown; should that ever fail, nobody sends it again either.
             log.exception("a message could not be handled", extra={"facts": {"delivery": row.id}})
-            await self._record(row, Outcome(row.id, row.epoch, What.TROUBLE, reason="internal_error", wait_s=60))
+            await self._record(row, self._broken(row))
+
+    def _broken(self, row: Any) -> Outcome:
+        if self.asked == row.id:
+            return Outcome(row.id, row.epoch, What.UNKNOWN, reason="internal_error", phase=str(Phase.REPLY))
+        return Outcome(row.id, row.epoch, What.TROUBLE, reason="internal_error", wait_s=60)
 
     def _written(self, item: Claimed) -> _Written | Outcome:
         """The frozen bytes: stored ones, or rendered now and given to the ledger; nothing is sent before it has them."""
@@ -162,11 +168,9 @@ class Visit:
         return _Written(result.mime, result.words, stored)
 
     async def _send(self, row: Any, mime: bytes, words: Words | None) -> None:
-        asked: list[Asked] = []
-
         def permit() -> Awaitable[Answer]:
-            asked.append(Asked(row.id, row.epoch))
-            return self.desk.ledger.permit(asked[0])
+            self.asked = row.id
+            return self.desk.ledger.permit(Asked(row.id, row.epoch))
 
         try:
             session = await self._open(row)
@@ -178,7 +182,7 @@ class Visit:
             outcome = Outcome(row.id, row.epoch, What.RETURNED) if refusal.reason == LEDGER_AWAY else None
             await self._record(row, outcome)
         except ChannelError as error:
-            if self.kept and not asked and error.reversible and error.code in (0, 421):
+            if self.kept and self.asked != row.id and error.reversible and error.code in (0, 421):
                 # It lay idle and its server has left meanwhile: no permit was asked for, so a fresh session begins anew.
                 self.session, self.kept = None, False
                 await self._send(row, mime, words)

@@ -16,6 +16,7 @@ from app.channels.base import (
     EndPoint,
     Envelope,
     NotPermitted,
+    OutcomeUnknown,
     PermanentFailure,
     Permit,
     Phase,
@@ -255,6 +256,38 @@ def test_a_permit_that_never_answers_is_given_up() -> None:
 
     warp_run(story)
     assert peer.mails == []
+
+
+def test_a_permit_is_waited_for_no_longer_when_the_connection_dies_meanwhile() -> None:
+    peer = Peer()
+
+    async def story(loop: WarpLoop) -> None:
+        session = await opened(peer, loop)
+
+        async def never() -> Permit:
+            session.abort()
+            loop.advance(6)
+            await asyncio.sleep(10**6)
+            raise AssertionError
+
+        with pytest.raises(TemporaryFailure, match="permit_timeout"):
+            await session.send(MAIL, never)
+
+    warp_run(story)
+    assert peer.mails == []
+
+
+def test_whatever_goes_wrong_behind_the_dot_nobody_takes_it_for_a_failure() -> None:
+    peer = Peer()
+
+    async def story(loop: WarpLoop) -> None:
+        session = await opened(peer, loop)
+        session._on_phase = lambda phase: [][0] if phase is Phase.REPLY else None
+        with pytest.raises(OutcomeUnknown) as told:
+            await session.send(MAIL, granted(loop.time))
+        assert not told.value.reversible and not session.usable
+
+    warp_run(story)
 
 
 @pytest.mark.parametrize("phase", ["mail", "rcpt", "data", "body", "permit"])

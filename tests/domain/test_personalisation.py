@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -163,6 +164,18 @@ def test_huge_values_are_refused_before_they_are_joined() -> None:
         said("{{a}}" * 3_000, a="x" * 100_000)
     with pytest.raises(OutputTooLarge):
         said("{{a}}", a="\u20ac" * 100_000)
+
+
+def test_many_values_are_refused_before_they_are_joined() -> None:
+    """Each is short; together, and escaped, they are four times what a message may have."""
+    template, values = compile_template("{{a}}" * 3_000, "html"), {"a": "&" * 100}
+    tracemalloc.start()
+    try:
+        with pytest.raises(OutputTooLarge):
+            render(template, values, 0)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=300, deadline=None)

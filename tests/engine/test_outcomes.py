@@ -14,6 +14,7 @@ from app.models import Activity, AuditEntry, Delivery, DeliveryAttempt, Suppress
 from app.services.outbox import failed, outcomes, sweeping, switches, uncertain
 from app.services.outbox.outcomes import Outcome, What
 from app.services.outbox.plain import plain_connection
+from jobs.sending import verdicts
 from sandbox.mail.faults import Death, Fault, Phase, Point, ScriptedReply
 from tests import factories
 from tests.engine.conftest import fresh, statuses, until
@@ -61,6 +62,30 @@ def test_a_server_that_dies_after_the_dot_leaves_an_uncertain_row_that_no_timer_
     assert (delivery.status, delivery.reason) == ("uncertain", "previous_uncertain")
     assert (walk.status, walk.reason) == ("held", "previous_uncertain")
     assert used() == 1, "it may have arrived, so it counts"
+
+
+def test_a_fault_of_ours_behind_the_dot_leaves_the_message_unsure_and_not_in_the_queue(story, engine, mail, monkeypatch):
+    def broken(*_values):
+        raise RuntimeError("seeded")
+
+    monkeypatch.setattr(verdicts, "accepted", broken)
+    tale = story()
+    with engine():
+        until(lambda: statuses().get("uncertain") == 1)
+    assert len(mail.accepted()) == 1 and used() == 1
+    assert db.session.query(DeliveryAttempt).one().outcome.startswith("unknown")
+    assert fresh(tale.enrollments[0]).reason == "previous_uncertain"
+
+
+def test_a_fault_of_ours_before_the_permit_puts_the_message_back(story, engine, mail, monkeypatch):
+    def broken(_row):
+        raise RuntimeError("seeded")
+
+    monkeypatch.setattr("jobs.sending.visit.endpoint_of", broken)
+    tale = story()
+    with engine():
+        until(lambda: fresh(tale.mailbox).backoff_until is not None)
+    assert statuses() == {"queued": 1} and mail.accepted() == []
 
 
 def unsure(story, engine, mail):

@@ -55,6 +55,13 @@ def test_a_text_that_places_the_link_itself_gets_no_second_one():
     assert read(render(given)).get_content().count("https://mail.acme.test/u/token") == 1
 
 
+def test_html_that_says_nothing_for_a_lead_is_no_part_of_its_mail():
+    given = replace(GIVEN, html="{% if company %}<p>Hello {{company}}</p>{% endif %}")
+    result = render(given)
+    assert read(result).get_content_type() == "text/plain" and not result.words.has_html and result.html == ""
+    assert read(render(replace(given, values={"first_name": "Ada", "company": "Engines"}))).get_content_type() == "multipart/alternative"
+
+
 def test_missing_values_are_all_named_and_nothing_is_rendered():
     result = render(replace(GIVEN, subject="{{company}}", text="{{first_name}} {{title}}", values={}))
     assert isinstance(result, CannotRender)

@@ -76,7 +76,7 @@ def test_an_own_field_that_somebody_added_or_emptied_meanwhile_stays_so(page: Pa
     assert db.session.get_one(Lead, key).custom == {"size": "13", "plan": "gold"}
 
 
-@pytest.mark.parametrize("prints", ["", "{", "[1]"])
+@pytest.mark.parametrize("prints", ["", "{", "[1]", "[" * 50_000], ids=["none", "broken", "a list", "deep"])
 def test_a_form_that_does_not_say_what_it_was_filled_with_keeps_all_that_was_typed(page: PageClient, client: Client, prints: str) -> None:
     lead = make_lead(client, first_name="Ada", company="Old Ltd")
     here = f"/c/acme/leads/{lead.id}"

@@ -162,7 +162,7 @@ def _with_footer(html: Pieces, footer: list[str]) -> list[str | Lines]:
     block = f'<p style="color:#767676;font-size:12px">{lines}</p>'
     for index in range(len(html) - 1, -1, -1):
         piece = plain_of(html[index : index + 1])
-        at = piece.rfind("</body>")
+        at = max(piece.rfind("</body>"), piece.rfind("</BODY>"))
         if at < 0:
             at = piece.lower().rfind("</body>")
         if at >= 0:
