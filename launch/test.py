@@ -1,6 +1,6 @@
 """bin/test, second half: what the suite needs from the machine, one pair of servers, the checks, the tests.
 
-Without arguments the whole suite; `--quick` leaves out what is slow or thorough, needs a browser or kills processes (≤ 3 minutes);
+Without arguments the whole suite; `--quick` leaves out what is slow, thorough or timed, needs a browser or the whole machine, or kills processes (≤ 3 minutes);
 everything else is handed to pytest (then only those tests run, without the checks). A whole run has three rounds: ordinary and
 `slow` tests on several workers; then three lanes beside each other, for they wait more than they work: `browser`, `serial`, and
 `kill`, which gives way to the others; then what is `timed`, with nothing beside it. A handful of failures is asked once more
@@ -31,7 +31,7 @@ NOTHING_COLLECTED = 5
 Round = tuple[tuple[str, ...], ...]
 ALONE = "serial or browser or kill or timed"
 WORKERS = "3"  # one more than the cores of a small machine: tests also wait for servers and clocks
-LEFT_OUT_QUICK = "slow or browser or kill or thorough"
+LEFT_OUT_QUICK = "slow or browser or kill or thorough or serial or timed"
 KILLING = "kill and not (browser or timed)"
 GIVING_WAY = ("nice", "-n", "5")  # what takes what the lanes beside it leave
 CHECKS = (
@@ -214,8 +214,7 @@ def rounds(quick: bool, extra: list[str]) -> list[Round]:
         return [((*(("-m", f"not ({LEFT_OUT_QUICK})") if quick else ()), *extra),)]
     many = ("-q", "-n", WORKERS, "--dist", "worksteal", "-m")
     if quick:
-        return [((*many, f"not ({LEFT_OUT_QUICK} or serial or timed)"),),
-                (("-q", "-m", f"(serial or timed) and not ({LEFT_OUT_QUICK})"),)]  # fmt: skip
+        return [((*many, f"not ({LEFT_OUT_QUICK})"),)]
     return [((*many, f"not ({ALONE})"),),
             (("-q", "-m", "serial and not (kill or browser or timed)"), ("-q", "-m", "browser"), ("-q", "-m", KILLING)),
             (("-q", "-m", "timed"),)]  # fmt: skip

@@ -43,6 +43,7 @@ def shape_of(schema: dict[str, Any]) -> dict[str, Any]:
     return DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
 
 
+@pytest.mark.slow
 def test_the_description_is_openapi_3_1() -> None:
     validate_document(DOCUMENT)
     assert DOCUMENT["openapi"].startswith("3.1") and DOCUMENT["security"] == [{"bearer": []}]
@@ -229,6 +230,7 @@ def meant(body: dict[str, Any], world: World) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_every_example_of_the_description_works(app: Flask) -> None:
     world = build_world("Ours", "ours")
     agent = make.make_user(world.client, "agent")

@@ -63,6 +63,7 @@ def served(app: Flask) -> Iterator[str]:
         use_database_role(JOBS_ROLE)
 
 
+@pytest.mark.slow
 def test_a_generated_client_logs_in_builds_a_campaign_launches_it_and_reads_where_it_stands(app: Flask, generated: Any) -> None:
     client = make.make_client()
     make.make_user(client, email="ann@company.test", password="a long and quiet password")

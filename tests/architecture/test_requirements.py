@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("app", "jobs", "launch", "sandbox", "migrations", "wsgi.py")
 
@@ -47,6 +49,7 @@ def unused(requirements: list[str], folders: tuple[str, ...]) -> set[str]:
     return {name for name in requirements if not modules.get(re.sub(r"[-_.]+", "-", name), set()) & used}
 
 
+@pytest.mark.slow
 def test_every_requirement_of_the_product_is_imported_by_it() -> None:
     names = required("requirements.in")
     assert len(names) > 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from string import Formatter
 
 from app.strings import CATALOGUE
@@ -32,7 +33,12 @@ CARRIERS = {
 PASSED_OVER = {"api_route", "Operation", "metadata", "description", "AllowTargetsError", "SettingsError", "log"}
 
 
-def _modules() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def _modules() -> tuple[tuple[str, ast.Module], ...]:
+    return tuple(_parsed())
+
+
+def _parsed() -> Iterator[tuple[str, ast.Module]]:
     for path in sorted((*(ROOT / "app").rglob("*.py"), *(ROOT / "jobs").rglob("*.py"))):
         name = str(path.relative_to(ROOT))
         if not name.startswith(("app/strings/", "app/commands/")) and name not in ELSEWHERE:

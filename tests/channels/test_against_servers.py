@@ -80,6 +80,7 @@ def test_a_death_around_the_dot_is_never_called_sent_or_unsent(point: Point, tak
         assert len(mail.accepted()) == taken
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not postfix_is_possible(), reason="needs Postfix and Dovecot, and root")
 def test_postfix_takes_several_mails_of_a_session_and_refuses_relaying() -> None:
     folder = Path(tempfile.mkdtemp(prefix="emb-", dir="/tmp"))

@@ -113,6 +113,7 @@ def test_news_arrive_while_idle_and_idling_ends_in_time(server: dovecot.Dovecot)
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_encryption_is_verified_and_wrong_logins_are_named(server: dovecot.Dovecot) -> None:
     ca = str(certificate().parent / "ca.pem")
 
@@ -130,6 +131,7 @@ def test_encryption_is_verified_and_wrong_logins_are_named(server: dovecot.Dovec
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_hostile_texts_stay_arguments(server: dovecot.Dovecot) -> None:
     async def story() -> None:
         session = await opened(box(server, "hostile"))
@@ -147,6 +149,7 @@ def test_hostile_texts_stay_arguments(server: dovecot.Dovecot) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_hundred_mailboxes_idle_in_one_process(server: dovecot.Dovecot) -> None:
     async def story() -> None:
         async def one(number: int) -> int:

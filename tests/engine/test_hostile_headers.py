@@ -48,6 +48,7 @@ ONCE = (
 KNOWN = {name.lower() for name in ONCE} | {"feedback-id", "x-mailer", "auto-submitted"}
 
 
+@pytest.mark.slow
 def test_hostile_names_arrive_as_one_mail_with_well_formed_headers(story: Any, engine: Any, mail: Any) -> None:
     tale = story(display_name='Our "best" <house>, =?utf-8?q?x?= \u202eZoë')
     step = factories.first_step(tale.campaign)

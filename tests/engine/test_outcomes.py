@@ -244,6 +244,7 @@ def test_a_missing_value_holds_the_lead_and_a_correction_sends_the_same_row(stor
     assert len(mail.accepted()) == 1
 
 
+@pytest.mark.slow
 def test_five_silences_in_a_row_rest_the_mailbox(story, engine, mail):
     tale = story(leads=7)
     mail.fault(Fault(Point.DOT_AFTER, Death.RESET, times=None))

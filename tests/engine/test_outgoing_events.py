@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sandbox.mail.faults import Death, Fault, Phase, Point, ScriptedReply
 from tests.engine.conftest import statuses, until
 from tests.outgoing.receiver import Receiver
 from tests.outgoing.test_telling import subscribe
 
 
+@pytest.mark.slow
 def test_a_message_that_left_was_refused_or_is_not_sure_is_told(app, story, engine, mail):
     from jobs.outgoing import tell
 

@@ -107,6 +107,7 @@ def engine_loop(database_url: str, name: str, granted: list[tuple[int, float]], 
             )
 
 
+@pytest.mark.slow
 @pytest.mark.out_of_balance  # rows made by hand
 @pytest.mark.parametrize("cap", ["campaign", "instance_hour"])
 def test_a_cap_of_a_hundred_shared_by_eight_engines_ends_at_exactly_a_hundred(world, database_url, cap):
@@ -160,6 +161,7 @@ def permit_loop(database_url: str, rows: list[tuple[int, int]], granted: list[in
             granted += [one.delivery_id for one, answer in answers.items() if answer.granted]
 
 
+@pytest.mark.slow
 @pytest.mark.timed
 def test_a_stop_wins_against_sixteen_permitters_and_nothing_is_permitted_after_it(world, database_url):
     world.boxes += [factories.make_mailbox(world.client, daily_cap=100_000) for _ in range(60)]

@@ -25,6 +25,7 @@ def box(number: int, provider: str = "yahoo", user: str = LOGIN) -> Box:
     return Box(number, 1, f"{number}@x.test", "imap.x.test", 993, "tls", user, provider, None)
 
 
+@pytest.mark.slow
 def test_addresses_of_one_login_take_turns_within_the_providers_cap(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mailbox, "poll_seconds", lambda: 0.3)
     with RunningMailServer(MailConfig()) as server:

@@ -44,6 +44,7 @@ def test_a_reply_that_a_filter_sent_past_the_inbox_stops_the_sequence(
     assert scalar("SELECT folder_role FROM messages WHERE direction = 'in'") == "other"
 
 
+@pytest.mark.slow
 def test_a_message_in_several_folders_is_met_once_and_our_own_is_no_news(
     app: Flask, server: RunningMailServer, house: dict[str, Any]  # noqa: F811
 ) -> None:

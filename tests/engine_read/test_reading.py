@@ -105,6 +105,7 @@ def test_a_renumbered_folder_brings_nothing_twice(app: Flask, server: RunningMai
     assert scalar("SELECT count(*) FROM activities WHERE kind = 'message_received'") == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [ImapFault.DROP_MID_FETCH, ImapFault.BYE, ImapFault.LOST_IDLE, ImapFault.REFUSE_LOGIN])
 def test_a_server_that_misbehaves_costs_time_and_no_mail(
     app: Flask, server: RunningMailServer, house: dict[str, Any], fault: ImapFault

@@ -121,6 +121,7 @@ _JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_JSON)
 def test_any_json_has_a_kind_a_key_and_can_be_shown(value: Any) -> None:

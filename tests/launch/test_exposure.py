@@ -26,6 +26,7 @@ def test_everything_else_needs_https_in_front(host: str) -> None:
     assert refusal(host, behind_https=True) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["jobs/gunicorn_web.py", "jobs/gunicorn_stream.py"])
 def test_the_servers_themselves_refuse_before_they_listen(config: str) -> None:
     environment = {

@@ -170,6 +170,7 @@ def test_keys_rotate_seals_the_secrets_anew_while_events_go_on(app: Flask, clien
         use_vault(old)
 
 
+@pytest.mark.slow
 def test_the_pages_do_the_same_and_show_the_secret_once(app: Flask, client: Client, receiver: Receiver) -> None:
     page = PageClient(app).log_in(make_user(client))
     home = "/c/acme/settings/webhooks"

@@ -216,6 +216,7 @@ def test_an_endpoint_that_fails_for_days_switches_itself_off_where_people_see_it
     assert tell()["accepted"] == 2
 
 
+@pytest.mark.slow
 def test_a_dead_endpoint_is_asked_by_one_call_at_a_time_and_holds_nobody_up(app: Flask, client: Client, receiver: Receiver) -> None:
     subscribe(app, client, "http://127.0.0.1:9/nobody", "reply.received")
     subscribe(app, client, receiver.url, "reply.received")

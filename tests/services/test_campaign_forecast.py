@@ -63,6 +63,7 @@ def next_look(now: datetime) -> datetime | None:
         ).scalar_one()
 
 
+@pytest.mark.slow
 def test_the_forecast_is_what_the_tick_and_the_engine_then_do() -> None:
     client = make_client(timezone=ZONE)
     mailboxes = (

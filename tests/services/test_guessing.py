@@ -102,6 +102,7 @@ def test_every_refused_login_costs_one_verification_of_the_same_kind(app: Flask,
     assert len(asked) == 5 and len(set(asked)) == 1, asked
 
 
+@pytest.mark.slow
 def test_a_refused_login_takes_the_same_time_for_an_address_that_nobody_has(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Medians of interleaved tries at full strength; without the verification for nobody they would differ tenfold."""
     monkeypatch.setattr(passwords, "_hasher", passwords.at_full_strength())
@@ -182,6 +183,7 @@ def test_what_guessers_try_first_is_no_password(password: str) -> None:
     assert "too easy to guess" in refused.value.details["password"][0]
 
 
+@pytest.mark.slow
 def test_every_leaked_password_of_the_shipped_list_is_refused() -> None:
     leaked = [word for word in FREQUENCY_LISTS["passwords"] if len(word) >= passwords.SHORTEST]
     assert len(FREQUENCY_LISTS["passwords"]) == 30_000 and len(leaked) > 200

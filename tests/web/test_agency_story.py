@@ -6,6 +6,7 @@ import csv
 import io
 import json
 
+import pytest
 from flask import Flask
 
 from app.core.db import transaction
@@ -38,6 +39,7 @@ def prepared(page: PageClient, client: Client, name: str) -> tuple[str, str]:
     return here, str(lead.id)
 
 
+@pytest.mark.slow
 def test_an_admin_invites_a_colleague_gives_an_agent_one_client_and_proves_who_launched_what(app: Flask) -> None:
     acme, globex = make_client(slug="acme", name="Acme"), make_client(slug="globex", name="Globex")
     owner = make_user(acme, name="Olga Owner", email="olga@agency.test")

@@ -206,6 +206,7 @@ def test_the_people_page_says_why_each_lead_waits_and_acts_on_the_ticked(page: P
     assert "No leads yet" in page.get(here).words
 
 
+@pytest.mark.slow
 def test_all_leads_of_a_campaign_that_match_are_acted_on_and_who_was_passed_over_is_said(
     page: PageClient, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,7 @@ def in_promised_time() -> Iterator[None]:
     assert time.monotonic() - began < 4 * PROMISED_S
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("silence")
 def test_a_silent_resolver_holds_no_form_for_more_than_two_seconds(page: PageClient) -> None:
     """The usual servers are offered, adding goes on, and verifying has the last word."""
