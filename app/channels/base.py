@@ -63,22 +63,15 @@ class Envelope:
 
 @dataclass(slots=True)
 class Permit:
-    """The ledger's answer directly before the irrevocable act. `granted_at`: seconds on the monotonic clock."""
+    """The ledger's answer directly before the irrevocable act. `granted_at`: seconds on the monotonic clock, read before the ledger's
+    transaction began, so it is never too young."""
 
     granted: bool
     granted_at: float
     reason: str = ""
 
 
-class Permission(Protocol):
-    """What `Permit` says, whoever says it."""
-
-    granted: bool
-    granted_at: float
-    reason: str
-
-
-PermitFn = Callable[[], Awaitable[Permission]]
+PermitFn = Callable[[], Awaitable[Permit]]
 
 
 @dataclass(slots=True)

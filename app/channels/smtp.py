@@ -177,7 +177,7 @@ class SmtpSession(SmtpConversation):
             reply = await self._heard(Phase.REPLY, max(self._timeouts.reply, REPLY_WAIT))
         except Exception as error:  # whatever it was, the dot may have been seen: nobody may take it for a failure
             self.abort()
-            raise _unknown(error) from (None if isinstance(error, BadReply | WireClosed | TimeoutError | OSError) else error)
+            raise _unknown(error) from error
         if reply.code // 100 == 2:
             self._dirty = False
             self._enter(Phase.DONE)

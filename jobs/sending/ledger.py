@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from app.channels.base import Permit
 from app.core import clock
 from app.core.config import Settings, libpq_url
 from app.core.db import take_role
@@ -30,7 +31,7 @@ from app.services.outbox.bursts import LedgerConnection, transaction_of
 from app.services.outbox.claiming import Bytes, Claim, Leased, Place
 from app.services.outbox.gathering import House, gathered, sources
 from app.services.outbox.outcomes import Outcome
-from app.services.outbox.permitting import LEDGER_AWAY, Answer, Asked
+from app.services.outbox.permitting import LEDGER_AWAY, Asked
 from app.services.outbox.plain import several
 from app.services.outbox.rendering import RenderInput
 from app.services.recovery import continuity
@@ -157,7 +158,7 @@ class Ledger:
         """Freeze the bytes; False when the row is no longer ours. Asked at once, also when it is awaited later."""
         return self._ask("store", item)
 
-    def permit(self, asked: Asked) -> asyncio.Future[Answer]:
+    def permit(self, asked: Asked) -> asyncio.Future[Permit]:
         """May this row be sent now? A permit nobody waits for any more is not given."""
         return self._ask("permit", asked)
 
@@ -226,7 +227,7 @@ class Ledger:
         answers = self._try(lambda c: permitting.permit(c, asked, now, self._lease_s))
         if answers is not None:
             point(Name.PERMIT_COMMITTED)
-        away = Answer(False, LEDGER_AWAY, time.monotonic())
+        away = Permit(False, time.monotonic(), LEDGER_AWAY)
         _answer([(wish, away if answers is None else answers[wish.what]) for wish in wishes])
 
     def _store(self, wishes: list[_Wish]) -> None:

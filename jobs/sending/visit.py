@@ -19,6 +19,7 @@ from app.channels.base import (
     Envelope,
     NotPermitted,
     PasswordCredential,
+    Permit,
     Phase,
     Security,
     TemporaryFailure,
@@ -30,7 +31,7 @@ from app.domain.reasons import Reason
 from app.domain.smtp_reply import Concern
 from app.services.outbox.claiming import Bytes
 from app.services.outbox.outcomes import Outcome, What
-from app.services.outbox.permitting import LEDGER_AWAY, Answer, Asked, look_early
+from app.services.outbox.permitting import LEDGER_AWAY, Asked, look_early
 from app.services.outbox.rendering import CannotRender, render
 from app.services.outbox.threads import Words
 from app.strings import t
@@ -168,7 +169,7 @@ class Visit:
         return _Written(result.mime, result.words, stored)
 
     async def _send(self, row: Any, mime: bytes, words: Words | None) -> None:
-        def permit() -> Awaitable[Answer]:
+        def permit() -> Awaitable[Permit]:
             self.asked = row.id
             return self.desk.ledger.permit(Asked(row.id, row.epoch))
 

@@ -19,12 +19,13 @@ from typing import Any
 
 import psycopg
 
+from app.channels.base import Permit
 from app.core.config import libpq_url
 from app.core.db import take_role, use_database_role
 from app.services.outbox import claiming, outcomes, permitting
 from app.services.outbox.claiming import Bytes, Claim
 from app.services.outbox.outcomes import Outcome, What
-from app.services.outbox.permitting import Answer, Asked
+from app.services.outbox.permitting import Asked
 from app.services.outbox.switches import DOT_WITHIN_S
 from app.services.outbox.threads import Words
 
@@ -51,7 +52,7 @@ class Dots:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
-    def write(self, asked: Asked, answer: Answer) -> None:
+    def write(self, asked: Asked, answer: Permit) -> None:
         if time.monotonic() - answer.granted_at <= DOT_WITHIN_S:
             os.write(self._file, b"%d %d %.6f\n" % (asked.delivery_id, asked.epoch, time.monotonic()))
 

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
+from app.channels.base import Permit
 from app.core.config import libpq_url
 from app.core.db import take_role, transaction
 from app.core.extensions import db
@@ -63,7 +64,7 @@ def leased(connection: psycopg.Connection[Any], owner: str, limit: int, now: dat
     return rows
 
 
-def ask(connection: psycopg.Connection[Any], rows: list[Any], now: datetime | None = None) -> dict[int, permitting.Answer]:
+def ask(connection: psycopg.Connection[Any], rows: list[Any], now: datetime | None = None) -> dict[int, Permit]:
     with connection.transaction():
         answers = permitting.permit(connection, [Asked(row.id, row.epoch) for row in rows], now or datetime.now(UTC), 60)
         return {one.delivery_id: answer for one, answer in answers.items()}

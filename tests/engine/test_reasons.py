@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from app.channels.base import Permit
 from app.core.db import transaction
 from app.core.extensions import db
 from app.domain.reasons import EXPLANATIONS, Reason
@@ -101,7 +102,7 @@ LIMITS: dict[Reason, Callable[[Due], object]] = {
 }
 
 
-def decided(due: Due, act: Callable[[Due], object]) -> list[permitting.Answer]:
+def decided(due: Due, act: Callable[[Due], object]) -> list[Permit]:
     with transaction():
         act(due)
     with transaction():

@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
+from app.channels.base import Permit
 from app.core.db import HOT_LOCK
 from app.core.failpoints import Name, point
 from app.domain.kind_rules import KIND_RULES, KindRule
@@ -161,15 +162,6 @@ class Asked(NamedTuple):
 
 
 @dataclass(slots=True)
-class Answer:
-    """``granted_at`` is read on the monotonic clock before the transaction began, so it is never too young."""
-
-    granted: bool
-    reason: str = ""
-    granted_at: float = 0.0
-
-
-@dataclass(slots=True)
 class _Batch:
     """What one permit transaction has found out so far."""
 
@@ -183,7 +175,7 @@ class _Batch:
     refused: list[tuple[Any, Reason, datetime | None]] = field(default_factory=list)
 
 
-def permit(connection: Connection, asked: list[Asked], now: datetime, lease_s: int, table: str = DELIVERIES) -> dict[Asked, Answer]:
+def permit(connection: Connection, asked: list[Asked], now: datetime, lease_s: int, table: str = DELIVERIES) -> dict[Asked, Permit]:
     """Decide a batch; call inside a transaction that begins here. An exception means: nobody may send.
 
     One row may be asked for under two epochs at once (an engine that lost a lease and claimed the row anew): each question has
@@ -194,13 +186,13 @@ def permit(connection: Connection, asked: list[Asked], now: datetime, lease_s: i
     _, caps, needs = several(connection, [(_HOT, {"key": HOT_LOCK}), counters.CAPS, needed])
     batch = _Batch(now, counters.caps_of(caps))
     facts = _locked_facts(connection, batch, needs, _facts(asked, now, table, _LOCKED))
-    answers = {one: Answer(False, NOT_MINE) for one in asked}
+    answers = {one: Permit(False, began, NOT_MINE) for one in asked}
     for row in sorted(facts, key=lambda row: (_rule(row).calendar, row.due_at, row.id)):
         if row.mine and not row.has_bytes:
-            answers[Asked(row.id, row.epoch)] = Answer(False, NO_BYTES)
+            answers[Asked(row.id, row.epoch)] = Permit(False, began, NO_BYTES)
         elif row.mine:
             reason = _decide(batch, row)
-            answers[Asked(row.id, row.epoch)] = Answer(reason is None, str(reason or ""), began)
+            answers[Asked(row.id, row.epoch)] = Permit(reason is None, began, str(reason or ""))
     _write(connection, batch, lease_s, table)
     if gone := [one for one, answer in answers.items() if answer.reason == NOT_MINE]:
         run(connection, for_table(_CALLED_OFF, table), {"ids": [one.delivery_id for one in gone], "epochs": [one.epoch for one in gone]})
