@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import psycopg
 
+from tests.kept_connections import KEPT
+
 MANY = 5_000  # deleted rows after which a fresh clone is cheaper than what they leave behind
 
 REMEMBER = """
@@ -51,7 +53,11 @@ SELECT md5(string_agg(concat_ws(' ', c.oid, c.relname, c.relkind, c.relrowsecuri
   WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v', 'S', 'i')
 """
 
-LEAVE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+#: Everybody leaves but who was kept and holds nothing.
+LEAVE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+  AND NOT (pid = ANY (%s) AND state = 'idle' AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory'))
+"""
 
 
 class CleanDatabase:
@@ -76,7 +82,7 @@ class CleanDatabase:
     def _emptied(self) -> bool:
         if self._worn or self._connection is None:
             return False
-        self._connection.execute(LEAVE)
+        self._connection.execute(LEAVE, [sorted(KEPT)])
         if self._connection.execute(SHAPE).fetchone() != self._shape:
             return False
         row = self._connection.execute("SELECT pg_temp.empty_all()").fetchone()

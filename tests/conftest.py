@@ -155,9 +155,13 @@ def redis_url(servers: tuple[str, str]) -> str:
 @pytest.fixture(scope="session")
 def _app(servers: tuple[str, str], worker_database: str) -> Flask:
     from app import create_app
+    from app.core.extensions import db
+    from tests.kept_connections import keep
 
     flask_app = create_app(settings_for(_named(servers[0], worker_database), servers[1]))
     flask_app.testing = True
+    with flask_app.app_context():
+        keep(db.engine)
     _without_rate_limit()
     _hash_quickly()
     return flask_app
@@ -200,7 +204,7 @@ def app(_app: Flask, database_url: str) -> Iterator[Flask]:
     second wall use ``web_role``.
     """
     from app import bind_tools
-    from app.core.db import JOBS_ROLE, NOBODY, enter_scope, use_database_role
+    from app.core.db import JOBS_ROLE, NOBODY, close_alone, enter_scope, use_database_role
     from app.core.extensions import db
 
     with _app.app_context():
@@ -210,10 +214,9 @@ def app(_app: Flask, database_url: str) -> Iterator[Flask]:
     _forget_redis()
     use_database_role(JOBS_ROLE)
     with _app.app_context():
-        db.engine.dispose()
         yield _app
         db.session.remove()
-        db.engine.dispose()
+        close_alone()
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from app.core.db import WEB_ROLE, database_role, transaction, use_database_role
 from app.core.extensions import db as database
 from app.models import User
 from app.services import auth
+from tests.kept_connections import keep
 
 Element = ElementTree.Element
 
@@ -100,11 +101,10 @@ def web_app(app: Flask) -> Flask:
 
     settings = app.extensions["settings"]
     if settings.database_url not in _web_apps:
-        _web_apps[settings.database_url] = create_app(settings)
-    found = _web_apps[settings.database_url]
-    with found.app_context():
-        database.engine.dispose()
-    return found
+        _web_apps[settings.database_url] = found = create_app(settings)
+        with found.app_context():
+            keep(database.engine)
+    return _web_apps[settings.database_url]
 
 
 def as_web(action: Callable[[], Any]) -> Any:
