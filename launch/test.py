@@ -29,6 +29,7 @@ from launch.setup import BEGAN, ROOT, say
 
 NOTHING_COLLECTED = 5
 Round = tuple[tuple[str, ...], ...]
+LANES = {"serial", "browser", "kill", "timed"}
 ALONE = "serial or browser or kill or timed"
 WORKERS = "3"  # one more than the cores of a small machine: tests also wait for servers and clocks
 LEFT_OUT_QUICK = "slow or browser or kill or thorough or serial or timed"
@@ -216,8 +217,23 @@ def rounds(quick: bool, extra: list[str]) -> list[Round]:
     if quick:
         return [((*many, f"not ({LEFT_OUT_QUICK})"),)]
     return [((*many, f"not ({ALONE})"),),
-            (("-q", "-m", "serial and not (kill or browser or timed)"), ("-q", "-m", "browser"), ("-q", "-m", KILLING)),
-            (("-q", "-m", "timed"),)]  # fmt: skip
+            (_few("serial", "serial and not (kill or browser or timed)"), _few("browser", "browser"), _few("kill", KILLING)),
+            (_few("timed", "timed"),)]  # fmt: skip
+
+
+def _few(mark: str, expression: str) -> tuple[str, ...]:
+    """A lane of the tests with ``mark``: only their files are read, as reading all takes a core ten seconds."""
+    return ("-q", *(str(path.relative_to(ROOT)) for path in files_with(mark, ROOT / "tests")), "-m", expression)
+
+
+def files_with(mark: str, folder: Path) -> list[Path]:
+    """The test files in which a test may have ``mark``: it is named there, or in a conftest.py above (tests/conftest.py refuses any other way)."""
+    named = re.compile(rf"mark\.{mark}\b")
+    naming = [path for path in folder.rglob("*.py") if named.search(path.read_text(encoding="utf-8"))]
+    found = {path for path in naming if path.name.startswith("test_")}
+    for above in (path.parent for path in naming if path.name == "conftest.py" and path.parent != folder):
+        found |= set(above.rglob("test_*.py"))
+    return sorted(found)
 
 
 def passed_again(summary: Counter[str], codes: list[int]) -> bool:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -18,6 +19,7 @@ import pytest
 from flask import Flask
 
 from launch import again
+from launch.test import LANES, files_with
 from tests.clean_database import CleanDatabase
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +30,18 @@ KEYS = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """A whole run asks a handful of failures once more (launch/again.py)."""
     again.note(report)
+
+
+@cache
+def _files_with(mark: str) -> set[Path]:
+    return set(files_with(mark, ROOT / "tests"))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A lane of the whole run reads only the files that name its mark: a test that has it from anywhere else would never be run."""
+    for mark in LANES & {mark.name for mark in item.iter_markers()}:
+        if item.path.is_relative_to(ROOT) and item.path not in _files_with(mark):
+            raise pytest.UsageError(f"{item.nodeid} has the mark {mark}, but its file does not say mark.{mark}: write it there")
 
 
 def pytest_collection_finish() -> None:

@@ -138,6 +138,15 @@ def test_every_test_is_in_exactly_one_lane_of_the_suite_and_what_is_timed_has_no
     assert suite.rounds(False, ["tests/domain", "-x"]) == [(("tests/domain", "-x"),)]
 
 
+def test_a_lane_reads_the_files_that_name_its_mark_and_all_below_a_conftest_that_does(tmp_path: Path) -> None:
+    for name, text in {"test_a.py": "@pytest.mark.kill", "test_b.py": "@pytest.mark.killing", "helper.py": "mark.kill", "deep/conftest.py": "pytest.mark.kill", "deep/er/test_c.py": ""}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert [str(path.relative_to(tmp_path)) for path in suite.files_with("kill", tmp_path)] == ["deep/er/test_c.py", "test_a.py"]
+    for lane in (lane for lanes in suite.rounds(False, [])[1:] for lane in lanes):
+        assert [word for word in lane if word.endswith(".py")] and all((suite.ROOT / word).exists() for word in lane if word.endswith(".py"))
+
+
 @pytest.mark.slow
 def test_the_last_line_adds_up_all_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summary: Counter[str] = Counter()
