@@ -34,7 +34,8 @@ def found(path: Path, system: Path, **more: str) -> tuple[int, str, str]:
     """Exit code, answer and complaint, where only what lies in ``path`` and ``system`` is there."""
     script = (ROOT / "bin" / "find-python").read_text()
     assert script.count("/usr/bin/python3") == 1
-    done = subprocess.run(["/bin/bash", "-c", script.replace("/usr/bin/python3", str(system))], env={"PATH": str(path), **more}, capture_output=True, text=True, check=False)
+    here = ["/bin/bash", "-c", script.replace("/usr/bin/python3", str(system))]
+    done = subprocess.run(here, env={"PATH": str(path), **more}, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout.strip(), done.stderr
 
 
