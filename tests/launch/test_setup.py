@@ -139,7 +139,7 @@ def test_every_test_is_in_exactly_one_lane_of_the_suite_and_what_is_timed_has_no
 
 
 def test_a_lane_reads_the_files_that_name_its_mark_and_all_below_a_conftest_that_does(tmp_path: Path) -> None:
-    texts = {"test_a.py": "@pytest.mark.kill", "test_b.py": "@pytest.mark.killing", "helper.py": "mark.kill", "deep/conftest.py": "mark.kill", "deep/er/test_c.py": ""}
+    texts = {"test_a.py": "@pytest.mark.kill", "test_b.py": "mark.killing", "helper.py": "mark.kill", "deep/conftest.py": "mark.kill", "deep/er/test_c.py": ""}
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
