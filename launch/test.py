@@ -247,11 +247,13 @@ def run(arguments: list[str]) -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # set in many containers: then each of a hundred processes compiles for itself
     quick = "--quick" in arguments
     extra = [word for word in arguments if word != "--quick"]
-    missing = [] if quick else provide(NEEDS)
-    failed = []
-    if not extra:
-        with assertions_rewritten():
-            failed = checks()
+    with ThreadPoolExecutor(1) as beside:  # packages are waited for, checks compute
+        providing = beside.submit(provide, () if quick else NEEDS)
+        failed = []
+        if not extra:
+            with assertions_rewritten():
+                failed = checks()
+        missing = providing.result()
     summary: Counter[str] = Counter()
     with (
         tempfile.TemporaryDirectory(prefix="emberpost-test-", ignore_cleanup_errors=True) as folder,
