@@ -7,22 +7,20 @@ fails the journey that caused it.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, StorageState, expect, sync_playwright
 
+from launch.test import browser as find_browser
 from tests.browser.person import Person, Watch
 from tests.story.house import House, running_house
 
 expect.set_options(timeout=30_000)
 
 FOLDER = Path(__file__).parent
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
+CHROMIUM = find_browser()
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run",

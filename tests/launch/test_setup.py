@@ -185,6 +185,20 @@ def test_what_cannot_be_installed_is_said_loudly(
     )
 
 
+def test_where_a_package_is_not_known_the_other_ones_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def install(packages: list[str]) -> bool:
+        asked.append(packages)
+        return "browser" in packages
+
+    monkeypatch.setattr(suite, "may_install", lambda: True)
+    monkeypatch.setattr(suite, "install", install)
+    needs = (suite.Need(("no-such-program",), ("shell", "fonts"), "the sun", otherwise=("browser", "fonts")), suite.Need(("nor-this",), ("post",), "the moon"))
+    suite.provide(needs)
+    assert asked == [["shell", "fonts", "post"], ["browser", "fonts", "post"]]
+
+
 def test_what_excludes_another_need_is_unpacked_and_never_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, list[str]]] = []
     folder = tmp_path / "usr" / "sbin"

@@ -9,7 +9,6 @@ frame alone, as they came. Every host that the mails name leads to a trap that c
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -28,11 +27,12 @@ from app.core.safe_html import sanitise
 from app.models import Conversation, Message, User
 from app.services import auth
 from app.services.conversations import put_blob
+from launch.test import browser
 from tests.factories import MONDAY_TEN, make_client, make_conversation, make_lead, make_mailbox, make_user
 from tests.fixtures.hostile_html import HOSTILE, HOSTILE_BYTES
 from tests.web.page_client import web_app
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = browser()
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 AT_ONCE = 60
 #: Nothing the browser does for itself may be taken for a mail's doing.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,10 +17,11 @@ from app.core.tokens import sealed_tokens
 from app.models import User
 from app.services import auth
 from app.services.conversations import put_blob
+from launch.test import browser
 from tests.factories import make_client, make_conversation, make_lead, make_mailbox, make_message, make_user
 from tests.web.page_client import PageClient, as_web, web_app
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = browser()
 #: One red dot, whole, so that a browser draws it.
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
