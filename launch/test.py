@@ -133,20 +133,17 @@ def provide(needs: tuple[Need, ...]) -> list[Need]:
     return missing
 
 
-def tool(*words: str) -> int:
-    """Run a program of the environment from the project's root; returns its exit code."""
-    program = Path(sys.executable).parent / words[0]
-    return subprocess.run((str(program), *words[1:]), cwd=ROOT, check=False).returncode
-
-
 def checks() -> list[str]:
-    """Style, types, layers: names of those that failed."""
-    failed = []
-    for words in CHECKS:
-        if tool(*words):
-            failed.append(" ".join(words))
-        say(f"{' '.join(words)}: {'failed' if words and ' '.join(words) in failed else 'fine'}")
-    return failed
+    """Style, types, layers, beside each other: names of those that failed."""
+
+    def look(words: tuple[str, ...]) -> tuple[str, int]:
+        done = subprocess.run((str(Path(sys.executable).parent / words[0]), *words[1:]), cwd=ROOT, capture_output=True, text=True, check=False)
+        print(done.stdout + done.stderr, end="", flush=True)
+        say(f"{' '.join(words)}: {'failed' if done.returncode else 'fine'}")
+        return " ".join(words), done.returncode
+
+    with ThreadPoolExecutor(len(CHECKS)) as pool:
+        return [name for name, code in pool.map(look, CHECKS) if code]
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from flask import Flask
 from launch import again
 from launch.test import LANES, files_with
 from tests.clean_database import CleanDatabase
+from tests.kept_connections import keep, let_go
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "0123456789abcdef0123456789abcdef01234567"
@@ -30,6 +31,10 @@ KEYS = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """A whole run asks a handful of failures once more (launch/again.py)."""
     again.note(report)
+
+
+def pytest_sessionfinish() -> None:
+    let_go()
 
 
 @cache
@@ -170,7 +175,6 @@ def redis_url(servers: tuple[str, str]) -> str:
 def _app(servers: tuple[str, str], worker_database: str) -> Flask:
     from app import create_app
     from app.core.extensions import db
-    from tests.kept_connections import keep
 
     flask_app = create_app(settings_for(_named(servers[0], worker_database), servers[1]))
     flask_app.testing = True

@@ -15,13 +15,21 @@ from app.core.db import database_role
 
 #: Process numbers, at the server, of the connections that lie in a pool of this process.
 KEPT: set[int] = set()
+_engines: list[Engine] = []
 
 
 def keep(engine: Engine) -> None:
     """From now on connections of ``engine`` are kept between tests, each for the role it was made for."""
+    _engines.append(engine)
     event.listen(engine, "connect", _made)
     event.listen(engine, "checkout", _lent)
     event.listen(engine, "close", _gone)
+
+
+def let_go() -> None:
+    """Close them all, at the end of a run."""
+    for engine in _engines:
+        engine.dispose()
 
 
 def _made(connection: Any, record: Any) -> None:

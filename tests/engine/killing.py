@@ -27,7 +27,7 @@ LEASE_SECONDS = 2
 SWEEP_SECONDS = 0.5
 RESOLVE_SECONDS = 6.0
 #: PostgreSQL looks once a minute what is to be cleaned; in that time here as much dies as elsewhere in months.
-CLEAN_SECONDS = 3.0
+CLEAN_AFTER_KILLS = 25
 #: Not ended, not uncertain, and untouched for longer than this: see ``STUCK``.
 STUCK_SECONDS = LEASE_SECONDS + SWEEP_SECONDS + 60
 ANY_MOMENT = "any moment"
@@ -184,7 +184,8 @@ class Loop:
     def keep(self, refill: Callable[[], bool]) -> None:
         """The product's ticks, people's patience, and time, until ``stopping``."""
         database = self.connect()
-        swept = resolved = looked = cleaned = 0.0
+        swept = resolved = looked = 0.0
+        cleaned = 0
         while not self.stopping.wait(0.05):
             now = time.monotonic()
             try:
@@ -197,8 +198,8 @@ class Loop:
                 if now - resolved > RESOLVE_SECONDS:
                     resolved = now
                     self.resolve()
-                if now - cleaned > CLEAN_SECONDS:
-                    cleaned = now
+                if self.report.kills - cleaned >= CLEAN_AFTER_KILLS:
+                    cleaned = self.report.kills
                     database.run(CLEAN)
                 if now - looked > 5:
                     looked = now

@@ -40,9 +40,9 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
     "--disable-client-side-phishing-detection", "--disable-default-apps", "--no-pings", "--disable-features=OptimizationHints,Translate,MediaRouter",
 ]  # fmt: skip
-#: Where every carrier with every core is more than a browser needs to be shown three times.
-ENOUGH = ("_script", "_img", "_svg", "_load", "_refresh", "_form", "_object")
-SOME = [(name, html) for name, html in HOSTILE if not name.startswith("carrier") or name.endswith(ENOUGH)]
+#: Every carrier with every core is shown once, cleaned, below. The other two tests see each carrier with three of the cores, in turn.
+CARRIED = [mail for mail in HOSTILE if mail[0].startswith("carrier_")]
+SOME = [mail for mail in HOSTILE if mail not in CARRIED] + [mail for number, mail in enumerate(CARRIED) if (number + number // 12) % 4 == 0]
 LAYOUT = [html for name, html in HOSTILE if name.startswith("layout_")]
 BENIGN = "<p>Hello, let us talk on Monday.</p>"
 
