@@ -228,7 +228,7 @@ def rounds(quick: bool, extra: list[str]) -> list[Round]:
 
 
 def _few(mark: str, expression: str) -> tuple[str, ...]:
-    """A lane of the tests with ``mark``: only their files are read, as reading all takes a core ten seconds."""
+    """A lane of the tests with ``mark``: only their files are read, as reading all takes a core four to nine seconds."""
     return ("-q", *(str(path.relative_to(ROOT)) for path in files_with(mark, ROOT / "tests")), "-m", expression)
 
 

@@ -33,6 +33,7 @@ LISTS = {
 }  # fmt: skip
 #: Two windows. The wide one is drawn narrower on the same visit, where it has two panes: the same page for axe, but for its widths.
 SIZES = (((1024, 768), (1440, 900)), ((390, 844),))
+# Left out are what nobody reads (where an element stands, in CSS) and the fetching of films and sounds to know their length: no page has any.
 # Both themes on one visit. The dark one changes nothing but colours, so only axe's rules on colours are asked a second time.
 BEGIN = """() => {
     const quiet = () => !document.querySelector(".htmx-request") && !document.getAnimations().length;
