@@ -20,6 +20,7 @@ from app.models import (
     Conversation,
     Delivery,
     Enrollment,
+    KnownMessageId,
     Lead,
     Mailbox,
     Membership,
@@ -146,7 +147,10 @@ def make_delivery(enrollment: Enrollment, lead: Lead, mailbox: Mailbox, **values
         "idempotency_key": f"step:{enrollment.id}:{enrollment.next_step_id}", "to_address": lead.email, "email_key": lead.email_key,
         "recipient_domain": (lead.email or "@").split("@")[1],
     }  # fmt: skip
-    return save(Delivery(**{**defaults, **values}))
+    made = save(Delivery(**{**defaults, **values}))
+    if made.message_id:  # known from the moment it is stored, as the ledger does it
+        save(KnownMessageId(client_id=made.client_id, message_id=made.message_id, source="ours", delivery_id=made.id))
+    return made
 
 
 def make_conversation(client: Client, mailbox: Mailbox, lead: Lead | None = None, **values: Any) -> Conversation:

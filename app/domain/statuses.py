@@ -20,6 +20,15 @@ class DeliveryStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+#: The states in which a row is some engine's.
+HELD_BY_US = frozenset({DeliveryStatus.LEASED, DeliveryStatus.COMMITTING})
+
+
+def shelf_of(status: str) -> str:
+    """Where indexes find a row of this status, as the column ``deliveries.shelf`` says it: those an engine holds lie together."""
+    return "held" if status in HELD_BY_US else str(status)
+
+
 class DeliveryKind(Word):
     CAMPAIGN_STEP = "campaign_step"
     WARMUP = "warmup"

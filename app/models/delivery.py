@@ -48,10 +48,16 @@ class DeliveryColumns:
     reply_text: Mapped[str | None]
 
 
+#: No index holds ``status`` itself, so a permit, which changes nothing else that an index holds, enters none of them anew.
+SHELF = "CASE WHEN status IN ('leased', 'committing') THEN 'held' ELSE status END"
+
+
 class Delivery(DeliveryColumns, Base):
     __tablename__ = "deliveries"
     id: Mapped[BigId]
     client_id: Mapped[int] = tenant()
+    #: Where indexes find the row: its status, with ``leased`` and ``committing`` as one (decision 0097).
+    shelf: Mapped[str] = mapped_column(Computed(SHELF, persisted=True))
     idempotency_key: Mapped[str] = mapped_column(unique=True)
     sender_id: Mapped[Ref] = mapped_column(ForeignKey("senders.id"))
     shard: Mapped[int] = mapped_column(SmallInteger, Computed("mod(sender_id, 64)::smallint", persisted=True))
@@ -70,16 +76,15 @@ class Delivery(DeliveryColumns, Base):
     late_accept: Mapped[bool] = mapped_column(server_default="false", default=False)  # a late 2xx on a row sent again: a double
     created_at: Mapped[Created]
     __table_args__ = (
-        Index("ix_deliveries_due", "shard", "due_at", "id", postgresql_where=text("status = 'queued'")),
-        Index("ix_deliveries_held_by_us", "sender_id", postgresql_where=text("status IN ('leased', 'committing')")),
-        Index("ix_deliveries_uncertain", "client_id", "id", postgresql_where=text("status = 'uncertain'")),
-        Index("ix_deliveries_failed", "client_id", "id", postgresql_where=text("status = 'failed'")),
-        Index(None, "client_id", "status", "due_at"),
-        Index(None, "campaign_id", "status", "due_at"),
+        Index("ix_deliveries_due", "shard", "due_at", "id", postgresql_where=text("shelf = 'queued'")),
+        Index("ix_deliveries_held_by_us", "sender_id", postgresql_where=text("shelf = 'held'")),
+        Index("ix_deliveries_uncertain", "client_id", "id", postgresql_where=text("shelf = 'uncertain'")),
+        Index("ix_deliveries_failed", "client_id", "id", postgresql_where=text("shelf = 'failed'")),
+        Index(None, "client_id", "shelf", "due_at"),
+        Index(None, "campaign_id", "shelf", "due_at"),
         Index(None, "enrollment_id"),
         Index(None, "lead_id"),
         Index("ix_deliveries_conversation_id", "conversation_id", postgresql_where=text("conversation_id IS NOT NULL")),
-        Index("ix_deliveries_message_id", "message_id", postgresql_where=text("message_id IS NOT NULL")),
         Index(None, "client_id", "email_key"),
         one_of("status", DeliveryStatus),
         one_of("kind", DeliveryKind),
@@ -121,7 +126,7 @@ class KnownMessageId(Base):
     __table_args__ = (
         Index("ix_known_message_ids_thread", "client_id", "thread_key", postgresql_where=text("thread_key IS NOT NULL")),
         Index("uq_known_message_ids", "client_id", "message_id", "source", unique=True),
-        Index("ix_known_message_ids_provider", "message_id", postgresql_where=text("source = 'provider'")),
+        Index("ix_known_message_ids_of_ours", "message_id", postgresql_where=text("source IN ('ours', 'provider')")),
         Index(None, "delivery_id"),
         one_of("source", ("ours", "provider", "inbound", "outside")),
     )

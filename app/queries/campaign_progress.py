@@ -245,11 +245,11 @@ def _names(enrollments: list[int]) -> dict[int, Any]:
 _PAST = text(
     "SELECT d.sent_at, d.status, d.step_id, coalesce(nullif(trim(l.first_name || ' ' || l.last_name), ''), d.to_address) AS name"
     " FROM deliveries d LEFT JOIN leads l ON l.id = d.lead_id WHERE d.campaign_id = :campaign AND d.client_id = :client"
-    f" AND d.kind = 'campaign_step' AND d.status IN {_LEFT} AND d.sent_at >= :start AND d.sent_at < :end ORDER BY d.sent_at LIMIT :most"
+    f" AND d.kind = 'campaign_step' AND d.shelf IN {_LEFT} AND d.sent_at >= :start AND d.sent_at < :end ORDER BY d.sent_at LIMIT :most"
 )
 _PAST_COUNT = text(
     "SELECT count(*) FROM deliveries d WHERE d.campaign_id = :campaign AND d.client_id = :client AND d.kind = 'campaign_step'"
-    f" AND d.status IN {_LEFT} AND d.sent_at >= :start AND d.sent_at < :end"
+    f" AND d.shelf IN {_LEFT} AND d.sent_at >= :start AND d.sent_at < :end"
 )
 
 

@@ -78,7 +78,7 @@ LEFT JOIN LATERAL (
          count(*) FILTER (WHERE status = 'replied') AS replied, count(*) FILTER (WHERE status = 'needs_attention') AS attention
   FROM enrollments WHERE campaign_id = p.id) e ON true
 LEFT JOIN LATERAL (
-  SELECT count(*) AS sent FROM deliveries WHERE campaign_id = p.id AND status IN ('sent', 'delivered', 'bounced', 'complained')
+  SELECT count(*) AS sent FROM deliveries WHERE campaign_id = p.id AND shelf IN ('sent', 'delivered', 'bounced', 'complained')
     AND kind = 'campaign_step') d ON true
 ORDER BY p.id DESC
 """

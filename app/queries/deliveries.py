@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from app.core.errors import NotFound
 from app.core.extensions import db
+from app.domain.statuses import shelf_of
 from app.queries.campaign_people import explain
 from app.queries.places import MOST, read_cursor, write_cursor
 
@@ -75,7 +76,13 @@ LEFT JOIN campaigns c ON c.id = d.campaign_id LEFT JOIN leads l ON l.id = d.lead
 LEFT JOIN steps t ON t.id = d.step_id LEFT JOIN messages m ON m.id = d.inbox_message_id
 WHERE d.client_id = :client
 """
-_FILTERS = ("status", "kind", "campaign_id", "enrollment_id", "lead_id", "sender_id", "message_id")
+#: What each filter asks for; those by state and Message-ID in the words of the index that finds them.
+_FILTERS = {
+    "status": "d.shelf = :shelf AND d.status = :status",
+    "message_id": "d.message_id = :message_id AND d.id IN (SELECT k.delivery_id FROM known_message_ids k"
+    " WHERE k.client_id = :client AND k.message_id = :message_id)",
+    **{name: f"d.{name} = :{name}" for name in ("kind", "campaign_id", "enrollment_id", "lead_id", "sender_id")},
+}
 
 
 def deliveries(
@@ -89,7 +96,9 @@ def deliveries(
         "sender_id": sender_id, "message_id": message_id,
     }  # fmt: skip
     wanted = {name: value for name, value in given.items() if value is not None}
-    where = "".join(f" AND d.{name} = :{name}" for name in _FILTERS if name in wanted)
+    where = "".join(f" AND {asked}" for name, asked in _FILTERS.items() if name in wanted)
+    if status is not None:
+        wanted["shelf"] = shelf_of(status)
     return _page(client_id, where, wanted, cursor, limit, newest_first=True)
 
 
@@ -133,20 +142,20 @@ def attempts(client_id: int, delivery_id: int) -> list[AttemptLine]:
 
 def uncertain(client_id: int, *, cursor: str | None = None, limit: int = 50) -> tuple[list[DeliveryLine], str | None]:
     """The page *Not sure*: oldest first."""
-    return _page(client_id, " AND d.status = 'uncertain'", {}, cursor, limit, newest_first=False)
+    return _page(client_id, " AND d.shelf = 'uncertain'", {}, cursor, limit, newest_first=False)
 
 
 def failed(client_id: int, *, cursor: str | None = None, limit: int = 50) -> tuple[list[DeliveryLine], str | None]:
     """The page *Failed*: newest first, only those nothing was decided about yet."""
-    return _page(client_id, " AND d.status = 'failed' AND d.resolved_at IS NULL", {}, cursor, limit, newest_first=True)
+    return _page(client_id, " AND d.shelf = 'failed' AND d.resolved_at IS NULL", {}, cursor, limit, newest_first=True)
 
 
 def counts(client_id: int) -> dict[str, int]:
     """{"uncertain": n, "failed": n}: what a person should look at."""
     row = db.session.execute(
         text(
-            "SELECT (SELECT count(*) FROM deliveries WHERE client_id = :client AND status = 'uncertain') AS uncertain,"
-            " (SELECT count(*) FROM deliveries WHERE client_id = :client AND status = 'failed' AND resolved_at IS NULL) AS failed"
+            "SELECT (SELECT count(*) FROM deliveries WHERE client_id = :client AND shelf = 'uncertain') AS uncertain,"
+            " (SELECT count(*) FROM deliveries WHERE client_id = :client AND shelf = 'failed' AND resolved_at IS NULL) AS failed"
         ),
         {"client": client_id},
     ).one()

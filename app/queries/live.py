@@ -38,7 +38,7 @@ def live_figures(client_id: int, day_start: datetime, day_end: datetime) -> Live
     sent = db.session.scalar(
         select(func.count()).where(
             Delivery.client_id == client_id,
-            Delivery.status.in_(
+            Delivery.shelf.in_(
                 [DeliveryStatus.SENT, DeliveryStatus.DELIVERED, DeliveryStatus.BOUNCED, DeliveryStatus.COMPLAINED]
             ),
             Delivery.due_at >= day_start,
@@ -65,7 +65,7 @@ def live_figures(client_id: int, day_start: datetime, day_end: datetime) -> Live
 def _due(client_id: int, before: datetime, most: int) -> int:
     """Messages of running campaigns that become due before then, counted up to ``most``: in the outbox, or a lead's next one."""
     rows = select(Delivery.id).where(
-        Delivery.client_id == client_id, Delivery.status == DeliveryStatus.QUEUED, Delivery.due_at < before, Delivery.campaign_id.is_not(None)
+        Delivery.client_id == client_id, Delivery.shelf == DeliveryStatus.QUEUED, Delivery.due_at < before, Delivery.campaign_id.is_not(None)
     )
     walks = (
         select(Enrollment.id)

@@ -77,7 +77,7 @@ FROM senders s JOIN mailboxes m ON m.id = s.id
 LEFT JOIN usage_counters u ON u.scope_kind = 'sender' AND u.scope_id = s.id::text AND u.action = 'day'
   AND u.window_start = date_trunc('day', cast(:now AS timestamptz) AT TIME ZONE s.timezone) AT TIME ZONE s.timezone
 LEFT JOIN (SELECT sender_id, count(*) AS queued, min(due_at) AS first_due FROM deliveries
-           WHERE client_id = :client AND status IN ('queued', 'leased') GROUP BY sender_id) q ON q.sender_id = s.id
+           WHERE client_id = :client AND shelf IN ('queued', 'held') AND status IN ('queued', 'leased') GROUP BY sender_id) q ON q.sender_id = s.id
 LEFT JOIN (SELECT x.sender_id, count(*) AS campaigns FROM campaign_senders x JOIN campaigns k ON k.id = x.campaign_id
            WHERE x.client_id = :client AND k.status IN ('running', 'paused') AND k.deleted_at IS NULL GROUP BY x.sender_id) c
   ON c.sender_id = s.id

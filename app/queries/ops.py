@@ -85,7 +85,7 @@ def ledger(now: datetime) -> Mapping[str, int]:
             "SELECT count(*) FILTER (WHERE status = 'queued' AND due_at <= :now) AS due,"
             " count(*) FILTER (WHERE status IN ('leased', 'committing')) AS in_flight,"
             " count(*) FILTER (WHERE status = 'uncertain') AS uncertain, count(*) FILTER (WHERE status = 'failed') AS failed_messages"
-            " FROM deliveries WHERE status IN ('queued', 'leased', 'committing', 'uncertain', 'failed')"
+            " FROM deliveries WHERE shelf IN ('queued', 'held', 'uncertain', 'failed')"
         ),
         {"now": now},
     ).one()

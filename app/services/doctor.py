@@ -200,7 +200,7 @@ def check_process(kind: str, needed: State) -> Callable[[Settings], Finding]:
 
 
 def check_uncertain(_settings: Settings) -> Finding:
-    count = int(_value("SELECT count(*) FROM deliveries WHERE status = 'uncertain'"))
+    count = int(_value("SELECT count(*) FROM deliveries WHERE shelf = 'uncertain'"))
     if count:
         return warning("not sure", t("doctor.uncertain", count=count), t("doctor.uncertain_fix"))
     return good("not sure", t("doctor.none_uncertain"))

@@ -203,7 +203,7 @@ def take_back_step(client_id: int, step_id: int) -> int:
     Locks the walks, then the rows, as the permit does; the caller holds the hot lock and plans the walks anew.
     """
     values = {"client": client_id, "step": step_id}
-    of_step = "d.client_id = :client AND d.step_id = :step AND d.status IN ('queued', 'leased')"
+    of_step = "d.client_id = :client AND d.step_id = :step AND d.shelf IN ('queued', 'held') AND d.status IN ('queued', 'leased')"
     walks = db.session.execute(
         text(f"SELECT e.id FROM enrollments e WHERE e.id IN (SELECT d.enrollment_id FROM deliveries d WHERE {of_step}) ORDER BY e.id FOR UPDATE"), values
     )

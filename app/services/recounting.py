@@ -75,7 +75,7 @@ _EQUATION: dict[str, str] = {
           SELECT 1 FROM deliveries d WHERE d.enrollment_id = e.id AND d.status IN ('queued', 'leased', 'committing', 'uncertain'))""",
     t("doctor.ledger_messages_after_end"): """
         SELECT d.id FROM deliveries d JOIN enrollments e ON e.id = d.enrollment_id
-        WHERE d.kind = 'campaign_step' AND d.status = 'queued'
+        WHERE d.kind = 'campaign_step' AND d.shelf = 'queued'
           AND e.status IN ('replied', 'bounced', 'unsubscribed', 'stopped', 'finished', 'skipped', 'failed')""",
     t("doctor.ledger_two_open"): """
         SELECT min(d.id) AS id FROM deliveries d WHERE d.kind = 'campaign_step'
@@ -103,6 +103,10 @@ _EQUATION: dict[str, str] = {
     t("doctor.ledger_timeline_twice"): """
         SELECT a.delivery_id AS id FROM activities a WHERE a.kind = 'message_sent' AND a.delivery_id IS NOT NULL
         GROUP BY a.delivery_id HAVING count(*) > 1""",
+    # answers are matched by what is known alone (decision 0097)
+    t("doctor.ledger_id_unknown"): """
+        SELECT d.id FROM deliveries d WHERE d.message_id IS NOT NULL AND NOT EXISTS (
+          SELECT 1 FROM known_message_ids k WHERE k.delivery_id = d.id AND k.message_id = d.message_id AND k.source = 'ours')""",
 }
 
 #: What is written without a foreign key (decision 0042): (table, its key, the column, the parent it names).

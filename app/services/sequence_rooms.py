@@ -30,7 +30,7 @@ FROM campaigns c WHERE c.status = 'running' AND c.deleted_at IS NULL
 _PENDING = """
 SELECT d.sender_id, d.campaign_id, d.first_of_lead, count(*) AS n
 FROM deliveries d JOIN enrollments e ON e.id = d.enrollment_id JOIN campaigns c ON c.id = d.campaign_id
-WHERE d.status IN ('queued', 'leased', 'committing') AND d.due_at <= %(until)s AND d.kind = 'campaign_step'
+WHERE d.shelf IN ('queued', 'held') AND d.due_at <= %(until)s AND d.kind = 'campaign_step'
   AND c.status = 'running' AND e.status IN ('waiting', 'in_flight')
 GROUP BY d.sender_id, d.campaign_id, d.first_of_lead
 """

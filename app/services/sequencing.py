@@ -246,7 +246,7 @@ _FINISH = text(
     " WHERE c.status = 'running' AND EXISTS (SELECT 1 FROM enrollments e WHERE e.campaign_id = c.id)"
     " AND NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.campaign_id = c.id"
     "   AND e.status IN ('waiting', 'in_flight', 'needs_attention', 'held', 'paused'))"
-    " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.campaign_id = c.id AND d.status IN ('leased', 'committing', 'uncertain'))"
+    " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.campaign_id = c.id AND d.shelf IN ('held', 'uncertain'))"
     " RETURNING c.id, c.client_id"
 )
 

@@ -102,6 +102,7 @@ TEXTS = {
     "doctor.ledger_leads_ahead": "leads further in their sequence than their messages",
     "doctor.ledger_key_of_another": "messages whose key names another intention than their row",
     "doctor.ledger_timeline_twice": "messages twice in the timeline",
+    "doctor.ledger_id_unknown": "messages whose Message-ID no answer would find",
     "doctor.ledger_names_nothing": "history that names something that does not exist",
     "doctor.ledger_planned_differs": "planned differs from the messages there are: {what}",
 }

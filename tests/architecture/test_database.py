@@ -10,6 +10,7 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import DateTime, text
 
 from app.core.extensions import Base, db
+from app.domain.statuses import DeliveryStatus, shelf_of
 from tests.conftest import ROOT
 from tests.factories import make_client, make_lead
 
@@ -51,6 +52,14 @@ def test_every_tenant_table_has_row_level_security_even_for_its_owner(app: Flask
     rows = db.session.execute(text("SELECT relname, relrowsecurity, relforcerowsecurity FROM pg_class WHERE relkind = 'r'"))
     secured = {row.relname for row in rows if row.relrowsecurity and row.relforcerowsecurity}
     assert {table.name for table in TENANT_TABLES} | {"clients"} <= secured
+
+
+def test_a_message_lies_in_the_indexes_where_its_status_says(app: Flask) -> None:
+    written = "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum WHERE attname = 'shelf'"
+    expression = db.session.execute(text(written)).scalar_one()
+    lying = db.session.execute(text(f"SELECT status, {expression} AS lies FROM unnest(cast(:all AS text[])) AS of (status)"), {"all": list(DeliveryStatus)})
+    assert {row.status: row.lies for row in lying} == {status: shelf_of(status) for status in DeliveryStatus}
+    assert {status for status in DeliveryStatus if shelf_of(status) != status} == {DeliveryStatus.LEASED, DeliveryStatus.COMMITTING}
 
 
 def test_every_time_knows_its_zone() -> None:

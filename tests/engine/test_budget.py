@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from app.core.config import libpq_url
 from app.domain.address import registrable_domain
-from app.services.outbox.bursts import Line, Question
+from app.services.outbox import claiming, permitting
+from app.services.outbox.bursts import LedgerConnection, Line, Question, transaction_of
+from app.services.outbox.claiming import THE_BEGINNING, Bytes, Claim
+from app.services.outbox.permitting import Asked
+from app.services.outbox.plain import rows as rows_of
 from bench.figures import loop_seconds
 from bench.permits import Meter, ledger_connection, road
 from tests import factories
@@ -75,3 +81,38 @@ def test_a_batch_of_any_size_needs_few_statements_and_a_message_little_time(
     print(f"{len(statements) / batches:.1f} statements in {len(counted) / batches:.1f} trips a batch, {ours:.0f} turns of ours, {theirs:.0f} of the database")
     assert ours <= TURNS, f"{ours:.0f} turns a message: {dict(meter.client)}"
     assert theirs <= DATABASE_TURNS, f"{theirs:.0f} turns a message of the database: {dict(meter.backend)}"
+
+
+def test_bytes_and_a_permit_stay_on_the_page_of_their_row_and_enter_no_index(app: Any, due: Database, database_url: str) -> None:
+    """Half of what the database did for a message was entering each new version of its row into nine indexes (decision 0097)."""
+    connection = ledger_connection(libpq_url(database_url))
+    try:
+        now = datetime.now(UTC)
+        wanted = Claim("budget", dict.fromkeys(range(64), THE_BEGINNING), now, BATCH, 60)
+        with transaction_of(connection):
+            rows = claiming.claim(connection, wanted).rows
+        assert len(rows) == BATCH
+        # as little as a page of HTML packs: what packs better stays in the row, and a row that grows may leave its page
+        items = [Bytes(row.id, row.epoch, b"Subject: x\r\n\r\n" + random.randbytes(2_500), f"<{row.id}@ourhouse.test>") for row in rows]
+        assert _elsewhere(connection, lambda c: claiming.store_bytes(c, items, now)) <= BATCH // 10
+        asked = [Asked(row.id, row.epoch) for row in rows]
+        assert _elsewhere(connection, lambda c: permitting.permit(c, asked, now, 60)) <= BATCH // 10
+        assert due.one("SELECT count(*) FROM deliveries WHERE status = 'committing'") == BATCH
+    finally:
+        connection.close()
+        due.close()
+
+
+def _elsewhere(connection: LedgerConnection, action: Callable[[LedgerConnection], Any]) -> int:
+    """How many rows of ``deliveries`` the action wrote anew outside their page, and so into every index."""
+    with transaction_of(connection):
+        before = _written_anew(connection)
+        action(connection)
+        after = _written_anew(connection)
+    assert after.all - before.all == BATCH
+    return int((after.all - after.stayed) - (before.all - before.stayed))
+
+
+def _written_anew(connection: LedgerConnection) -> Any:
+    counted = "SELECT pg_stat_get_xact_tuples_updated(t) AS all, pg_stat_get_xact_tuples_hot_updated(t) AS stayed"
+    return rows_of(connection, f"{counted} FROM cast('deliveries'::regclass AS oid) AS t")[0]

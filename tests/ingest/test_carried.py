@@ -131,13 +131,15 @@ WITH people AS (
  walks AS (
   INSERT INTO enrollments (client_id, campaign_id, lead_id, sender_id, status, next_step_id, next_at, enrolled_at)
   SELECT :client, c.id, p.id, :sender, 'waiting', c.step, :at, :at
-  FROM people p CROSS JOIN (VALUES (:here, :step), (:there, :other)) AS c(id, step) RETURNING id, lead_id, campaign_id, next_step_id)
+  FROM people p CROSS JOIN (VALUES (:here, :step), (:there, :other)) AS c(id, step) RETURNING id, lead_id, campaign_id, next_step_id),
+ made AS (
 INSERT INTO deliveries (client_id, kind, status, sender_id, campaign_id, enrollment_id, step_id, lead_id, due_at, idempotency_key, to_address,
   email_key, message_id, mime, sent_at, permitted_at)
 SELECT :client, 'campaign_step', CASE WHEN w.campaign_id = :here THEN 'sent' ELSE 'queued' END, :sender, w.campaign_id, w.id, w.next_step_id, p.id,
   :at, 'step:' || w.id, p.email_key, p.email_key,
   CASE WHEN w.campaign_id = :here THEN replace(replace(p.email_key, 'ada', '<m'), 'buyer.test', 'ourhouse.test>') END, 'x', :at, clock_timestamp()
-FROM walks w JOIN people p ON p.id = w.lead_id
+FROM walks w JOIN people p ON p.id = w.lead_id RETURNING id, message_id)
+INSERT INTO known_message_ids (client_id, message_id, source, delivery_id) SELECT :client, message_id, 'ours', id FROM made WHERE message_id IS NOT NULL
 """
 #: Everything an event may touch, per message, without ids of rows, moments, and the order in which things were learnt.
 _STATE = """

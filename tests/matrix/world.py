@@ -34,7 +34,6 @@ from app.models import (
     ImportChange,
     ImportReject,
     InboundEvent,
-    KnownMessageId,
     LeadImport,
     Mailbox,
     Membership,
@@ -157,7 +156,6 @@ def _leads_and_walks(world: World) -> None:
         permitted_at=machine_now(), permit_product_at=clock.now(),
     )  # fmt: skip
     make.save(DeliveryAttempt(delivery_id=failed.id, epoch=1, client_id=client.id, engine=word, outcome="failed", phase="rcpt", code=550, text=word))
-    make.save(KnownMessageId(client_id=client.id, message_id=f"<{word}@{world.name}.test>", source="ours", delivery_id=unsure.id))
     rows = {
         "import_id": {"status": "done"}, "fresh_import_id": {"status": "uploaded"}, "open_import_id": {"status": "done"},
     }  # fmt: skip

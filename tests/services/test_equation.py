@@ -93,6 +93,7 @@ SPOILT = [
     ("messages whose key names another intention than their row", "UPDATE deliveries SET idempotency_key = 'elsewhere' WHERE id = :again"),
     ("messages whose key names another intention than their row", "UPDATE deliveries SET kind = 'test' WHERE id = :queued"),
     ("messages twice in the timeline", "UPDATE activities SET delivery_id = :sent WHERE delivery_id = :again"),
+    ("messages whose Message-ID no answer would find", "UPDATE deliveries SET message_id = '<unknown@ours.test>' WHERE id = :sent"),
     ("history that names something that does not exist", "UPDATE deliveries SET conversation_id = 987654321 WHERE id = :sent"),
     # an intention without its row: a walk's, the timeline's, an answer's, one that a person wanted again
     (STEPS, _LOST.format("queued")),

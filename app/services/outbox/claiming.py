@@ -36,7 +36,7 @@ _MAY_GO = """
       AND NOT ({is by_instance} AND EXISTS (SELECT 1 FROM switches w WHERE w.scope_kind = 'instance' AND w.stopped))
       AND NOT ({is by_client} AND d.client_id IN (SELECT w.scope_id FROM switches w WHERE w.scope_kind = 'client' AND w.stopped AND w.scope_id IS NOT NULL))
       AND d.sender_id NOT IN (SELECT h.sender_id FROM {looked_at} CROSS JOIN LATERAL (
-            SELECT h.sender_id FROM {table} h WHERE h.sender_id = n.sender_id AND h.status IN ('leased', 'committing') LIMIT 1) h)
+            SELECT h.sender_id FROM {table} h WHERE h.sender_id = n.sender_id AND h.shelf = 'held' LIMIT 1) h)
 """
 _FACTS = """
     JOIN senders s ON s.id = d.sender_id
@@ -53,7 +53,7 @@ WITH windows AS (
           SELECT d.id, d.shard, d.kind, d.client_id, d.sender_id, d.enrollment_id, d.campaign_id, d.due_at, d.not_before,
                  row_number() OVER (ORDER BY d.due_at, d.id) AS place
           FROM {table} d
-          WHERE d.status = 'queued' AND d.shard = p.shard AND d.due_at <= %(now)s AND (d.due_at, d.id) > (p.due_at, p.id)
+          WHERE d.shelf = 'queued' AND d.shard = p.shard AND d.due_at <= %(now)s AND (d.due_at, d.id) > (p.due_at, p.id)
           ORDER BY d.due_at, d.id LIMIT %(window)s) w)
 SELECT d.id, d.shard, d.sender_id, d.due_at, {is calendar} AS calendar, s.min_gap_s, true AS may_go FROM windows d """
     + _FACTS

@@ -12,7 +12,7 @@ from app.services.outbox.plain import DELIVERIES, Connection, for_table, rows, r
 _CAPS = """
 UPDATE {table} d SET due_at = %(now)s
 FROM senders s
-WHERE d.status = 'queued' AND d.due_at > %(now)s AND s.id = d.sender_id
+WHERE d.shelf = 'queued' AND d.due_at > %(now)s AND s.id = d.sender_id
   AND d.reason IN ('sender_day_cap', 'sender_hour_cap', 'campaign_day_cap', 'new_leads_cap')
   AND NOT EXISTS (
     SELECT 1 FROM usage_counters u
@@ -30,7 +30,7 @@ WHERE d.status = 'queued' AND d.due_at > %(now)s AND s.id = d.sender_id
 # Caps that many senders share: looked at anew only after one was changed; the permit counts.
 _SHARED = """
 UPDATE {table} SET due_at = %(now)s
-WHERE status = 'queued' AND due_at > %(now)s AND reason IN ('client_hour_cap', 'instance_minute_cap', 'instance_hour_cap')
+WHERE shelf = 'queued' AND due_at > %(now)s AND reason IN ('client_hour_cap', 'instance_minute_cap', 'instance_hour_cap')
 """
 # One look at a time: two that take the same rows in another order would wait for each other.
 _ALONE = "SELECT pg_advisory_xact_lock(%(key)s)"
@@ -42,12 +42,12 @@ SELECT DISTINCT d.campaign_id, d.sender_id, """
     + """
 FROM {table} d JOIN campaigns c ON c.id = d.campaign_id JOIN senders s ON s.id = d.sender_id
 LEFT JOIN mailboxes b ON b.id = d.sender_id
-WHERE d.status = 'queued' AND d.due_at > %(now)s AND d.reason IN ('outside_window', 'weekend', 'holiday', 'closed_day')
+WHERE d.shelf = 'queued' AND d.due_at > %(now)s AND d.reason IN ('outside_window', 'weekend', 'holiday', 'closed_day')
 """
 )
 _MOVE = """
 UPDATE {table} SET due_at = %(at)s
-WHERE status = 'queued' AND campaign_id = %(campaign)s AND sender_id = %(sender)s AND due_at > %(at)s
+WHERE shelf = 'queued' AND campaign_id = %(campaign)s AND sender_id = %(sender)s AND due_at > %(at)s
   AND reason IN ('outside_window', 'weekend', 'holiday', 'closed_day')
 """
 

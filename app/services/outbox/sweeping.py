@@ -12,7 +12,7 @@ from app.services.outbox.plain import DELIVERIES, Connection, for_table, rows, r
 
 _BACK = """
 WITH dead AS (
-  SELECT id FROM {table} WHERE status = 'leased' AND leased_until < clock_timestamp() ORDER BY id LIMIT %(limit)s
+  SELECT id FROM {table} WHERE shelf = 'held' AND status = 'leased' AND leased_until < clock_timestamp() ORDER BY id LIMIT %(limit)s
   FOR UPDATE SKIP LOCKED),
  back AS (
   UPDATE {table} d SET status = 'queued', leased_until = NULL, lease_owner = NULL FROM dead WHERE d.id = dead.id
@@ -24,7 +24,7 @@ SELECT count(*) AS n FROM back
 """
 _LOST = """
 SELECT id, epoch, client_id, sender_id, enrollment_id, campaign_id FROM {table}
-WHERE status = 'committing' AND leased_until < clock_timestamp() ORDER BY id LIMIT %(limit)s
+WHERE shelf = 'held' AND status = 'committing' AND leased_until < clock_timestamp() ORDER BY id LIMIT %(limit)s
 """
 _UNSURE = """
 UPDATE {table} SET status = 'uncertain', reason = %(reason)s, leased_until = NULL, lease_owner = NULL, phase = 'dot',
@@ -58,7 +58,7 @@ def show_lost_permits(connection: Connection, limit: int = 500, table: str = DEL
 _CANCEL_STOPPED = """
 WITH over AS (
   SELECT d.id FROM {table} d JOIN campaigns c ON c.id = d.campaign_id
-  WHERE d.status = 'queued' AND c.status = 'stopped' ORDER BY d.id LIMIT %(limit)s FOR UPDATE OF d SKIP LOCKED)
+  WHERE d.shelf = 'queued' AND c.status = 'stopped' ORDER BY d.id LIMIT %(limit)s FOR UPDATE OF d SKIP LOCKED)
 UPDATE {table} d SET status = 'cancelled', reason = 'stopped_campaign' FROM over WHERE d.id = over.id
 """
 _END_STOPPED = """

@@ -138,7 +138,7 @@ class Question:
 _QUESTIONS = """
 WITH asked AS (
   SELECT d.id, row_number() OVER (PARTITION BY d.sender_id ORDER BY d.evidence ->> 'tried_at' NULLS FIRST, d.id) AS place
-  FROM deliveries d WHERE d.status = 'uncertain' AND d.message_id IS NOT NULL)
+  FROM deliveries d WHERE d.shelf = 'uncertain' AND d.message_id IS NOT NULL)
 SELECT d.id AS delivery_id, d.client_id, d.message_id, d.provider_message_id, b.id, b.imap_host, b.imap_port, b.imap_security,
        b.imap_user, b.imap_secret, b.provider, b.save_to_sent,
        d.permitted_at < clock_timestamp() - %(after)s::interval

@@ -22,8 +22,8 @@ _KINDS = {
 # Bytes and Message-ID are stored before anything leaves, so an id that is not here was never ours.
 _FOUND = text(
     "SELECT d.id, d.client_id, d.sender_id, d.lead_id, d.campaign_id, d.enrollment_id, d.conversation_id, d.to_address, d.permitted_at, d.kind"
-    " FROM deliveries d WHERE d.message_id = ANY(:ids) OR d.id IN"
-    " (SELECT k.delivery_id FROM known_message_ids k WHERE k.message_id = ANY(:ids) AND k.source = 'provider') ORDER BY d.id DESC LIMIT 1"
+    " FROM deliveries d WHERE d.id IN"
+    " (SELECT k.delivery_id FROM known_message_ids k WHERE k.message_id = ANY(:ids) AND k.source IN ('ours', 'provider')) ORDER BY d.id DESC LIMIT 1"
 )
 
 

@@ -37,8 +37,8 @@ _SENT = (
 )
 _DELIVERIES = f"{_SENT} AND d.kind IN ('campaign_step', 'reply')"
 _WITH_ID = (
-    " AND (d.message_id = ANY(:ids) OR d.id IN (SELECT k.delivery_id FROM known_message_ids k"
-    " WHERE k.client_id = :client AND k.message_id = ANY(:ids)))"
+    " AND d.id IN (SELECT k.delivery_id FROM known_message_ids k"
+    " WHERE k.client_id = :client AND k.message_id = ANY(:ids))"
 )
 _OF_ANY_KIND = text(f"{_SENT}{_WITH_ID}")
 _BY_ID = text(f"{_DELIVERIES} AND d.id = ANY(:ids)")

@@ -52,7 +52,9 @@ def sent_without_our_knowledge(incoming: Incoming) -> bool:
 
 _EVER_LEFT = """
 SELECT bool_or(permitted_at IS NOT NULL) AS ever FROM deliveries
-WHERE idempotency_key = %(key)s OR message_id = ANY (%(ids)s::text[])
+WHERE id IN (
+  SELECT id FROM deliveries WHERE idempotency_key = %(key)s UNION ALL
+  SELECT delivery_id FROM known_message_ids WHERE message_id = ANY (%(ids)s::text[]) AND source = 'ours')
 """
 
 

@@ -122,4 +122,4 @@ def need_recovery(connection: Connection, why: str) -> bool:
 
 def count_uncertain(connection: Connection) -> int:
     """Messages nobody can be sure of, of all clients."""
-    return int(rows(connection, "SELECT count(*) AS n FROM deliveries WHERE status = 'uncertain'")[0].n)
+    return int(rows(connection, "SELECT count(*) AS n FROM deliveries WHERE shelf = 'uncertain'")[0].n)

@@ -37,7 +37,9 @@ class Told(StrEnum):
 
 
 _ROW = """
-SELECT id, status FROM deliveries WHERE message_id = ANY (%(ids)s::text[]) OR idempotency_key = %(key)s ORDER BY id LIMIT 1
+SELECT id, status FROM deliveries WHERE id IN (
+  SELECT id FROM deliveries WHERE idempotency_key = %(key)s UNION ALL
+  SELECT delivery_id FROM known_message_ids WHERE message_id = ANY (%(ids)s::text[]) AND source = 'ours') ORDER BY id LIMIT 1
 """
 _WALK = """
 SELECT e.id FROM enrollments e JOIN steps t ON t.id = %(step)s AND t.campaign_id = e.campaign_id WHERE e.id = %(walk)s

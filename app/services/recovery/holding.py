@@ -45,7 +45,7 @@ SELECT id, enrollment_id, recipient_domain FROM made
 """
 _PROVIDER = "UPDATE deliveries SET recipient_provider = %(provider)s WHERE id = ANY (%(ids)s::bigint[])"
 _OPEN = """
-SELECT d.id FROM deliveries d WHERE d.status IN ('queued', 'leased', 'committing') AND d.created_at <= %(began)s
+SELECT d.id FROM deliveries d WHERE d.shelf IN ('queued', 'held') AND d.created_at <= %(began)s
   AND coalesce(d.evidence ->> 'recovery', '') <> %(run)s AND d.id > %(after)s ORDER BY d.id LIMIT %(limit)s
 """
 _ROWS = """

@@ -50,7 +50,7 @@ class Wish:
     seed: int = 1
 
 
-_SHARDS = "SELECT DISTINCT shard FROM deliveries WHERE status = 'queued' AND due_at <= %(now)s"
+_SHARDS = "SELECT DISTINCT shard FROM deliveries WHERE shelf = 'queued' AND due_at <= %(now)s"
 _SENDERS = "SELECT id, address, timezone, hourly_cap FROM senders ORDER BY id"
 _SENT = "SELECT campaign_id, sender_id, sent_at FROM deliveries WHERE status = 'sent' ORDER BY sent_at, sender_id, id"
 _PEOPLE = "SELECT status, reason, count(*) AS leads FROM enrollments WHERE campaign_id = %(campaign)s GROUP BY 1, 2 ORDER BY 1, 2"
