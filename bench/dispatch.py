@@ -63,7 +63,7 @@ def source_rate(port: int, mails: int, sessions: int = 20) -> float:
 
 
 _UNSENT = """
-SELECT EXISTS (SELECT FROM deliveries WHERE status = 'queued') OR EXISTS (SELECT FROM deliveries WHERE status IN ('leased', 'committing'))
+SELECT EXISTS (SELECT FROM deliveries WHERE shelf = 'queued') OR EXISTS (SELECT FROM deliveries WHERE shelf = 'held')
 """
 
 
@@ -236,7 +236,7 @@ def memory(chosen: argparse.Namespace) -> None:
             at = world.enrol(here, 600)
             time.sleep(max(0.0, (at - datetime.now(UTC)).total_seconds()))
             for _ in range(60):
-                flying = max(flying, here.one("SELECT count(*) FROM deliveries WHERE status = 'committing'"))
+                flying = max(flying, here.one("SELECT count(*) FROM deliveries WHERE shelf = 'held' AND status = 'committing'"))
                 largest = max(largest, world.memory_mb(engines[0]))
                 time.sleep(0.2)
     print(f"memory of one sending process: {idle:.0f} MB idle, {largest:.0f} MB with {flying} messages past their permit")

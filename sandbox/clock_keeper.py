@@ -39,10 +39,10 @@ MACHINE_QUIET_S = 15  # an answer whose undo has just ended is about to leave
 log = logging.getLogger("rehearsal.clock")
 
 DUE = """
-SELECT (SELECT count(*) FROM deliveries WHERE status IN ('leased', 'committing'))
-     + (SELECT count(*) FROM deliveries WHERE status = 'queued'
+SELECT (SELECT count(*) FROM deliveries WHERE shelf = 'held')
+     + (SELECT count(*) FROM deliveries WHERE shelf = 'queued'
           AND not_before > clock_timestamp() - make_interval(secs => %(quiet)s)),
-       (SELECT min(due_at) FROM deliveries WHERE status = 'queued' AND due_at > %(since)s),
+       (SELECT min(due_at) FROM deliveries WHERE shelf = 'queued' AND due_at > %(since)s),
        (SELECT min(next_at) FROM enrollments WHERE status = 'waiting' AND next_at > %(since)s),
        (SELECT min(held_until) FROM enrollments WHERE status = 'held' AND held_until > %(since)s)
 """

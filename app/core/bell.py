@@ -53,7 +53,11 @@ class Bell:
         self._publish([(self.channel(name), what)])
 
     def ring_live(self, client_id: int, topics: Iterable[str]) -> None:
-        self._publish([(self.live_channel(client_id), topic) for topic in topics])
+        self.ring_all_live((client_id, topic) for topic in topics)
+
+    def ring_all_live(self, topics: Iterable[tuple[int, str]]) -> None:
+        """Topics of several clients in one trip: (client, topic)."""
+        self._publish([(self.live_channel(client_id), topic) for client_id, topic in topics])
 
     def _publish(self, pairs: list[tuple[str, str]]) -> None:
         try:

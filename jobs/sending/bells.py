@@ -6,7 +6,6 @@ import contextlib
 import logging
 import queue
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 
 import redis
@@ -19,7 +18,7 @@ log = logging.getLogger("emberpost.dispatch")
 #: Topics that wait while Redis is away; more are dropped (open pages fetch everything anew when they reconnect).
 WAITING_TOPICS = 10_000
 #: Pages hear of what changed that often at most (machine time): a thousand messages a second are no thousand news of a counter.
-TELL_SECONDS = 0.05
+TELL_SECONDS = 0.1
 
 
 class Listener:
@@ -83,16 +82,14 @@ class Teller:
 
     def _run(self) -> None:
         while (topics := self._topics.get()) is not None:
-            by_client: defaultdict[int, set[str]] = defaultdict(set)
+            changed: set[tuple[int, str]] = set()
             while topics is not None:
-                for client_id, topic in topics:
-                    by_client[client_id].add(topic)
+                changed.update(topics)
                 try:
                     topics = self._topics.get_nowait()
                 except queue.Empty:
                     break
-            for client_id, names in by_client.items():
-                self._bell.ring_live(client_id, sorted(names))
+            self._bell.ring_all_live(sorted(changed))
             if topics is None:
                 return
             self._stopping.wait(TELL_SECONDS)

@@ -1,7 +1,8 @@
 """A permit enters no index: indexes of deliveries hold where a row lies instead of its status (decision 0097).
 
-``shelf`` is written out by PostgreSQL, so the table is written anew once: about a minute for a few million rows, during which nobody reads it.
-Pages keep room for three versions of each row, and bytes lie beside it, so that a changed row stays on its page. A Message-ID is looked for where all of them are.
+``shelf`` is written out by PostgreSQL, so the table is written anew once, and nobody reads it meanwhile. Pages that are filled from then on keep
+room for three versions of each row, and bytes lie beside it, so that a changed row stays on its page. A Message-ID is looked for where all
+of them are.
 
 Revision ID: 0020
 """
@@ -28,25 +29,31 @@ _LISTS = ("client_id", "campaign_id")
 
 
 def upgrade() -> None:
+    # in the order of those who write both: taken later, one of them could be waiting for us while we wait for it
+    op.execute("LOCK TABLE known_message_ids, deliveries IN ACCESS EXCLUSIVE MODE")
     for name, *_ in _PARTIAL:
         op.drop_index(name, table_name="deliveries")
     for column in _LISTS:
         op.drop_index(f"ix_deliveries_{column}_status_due_at", table_name="deliveries")
     op.drop_index("ix_deliveries_message_id", table_name="deliveries")
-    op.execute("ALTER TABLE deliveries SET (fillfactor = 30, toast_tuple_target = 1024)")
+    op.execute("ALTER TABLE deliveries SET (toast_tuple_target = 1024)")
     op.add_column("deliveries", sa.Column("shelf", sa.Text(), sa.Computed(_SHELF, persisted=True), nullable=False))
+    op.execute("ALTER TABLE deliveries SET (fillfactor = 30)")  # after the table was written anew: old rows need no room
     for name, columns, _, where in _PARTIAL:
         op.create_index(name, "deliveries", columns, postgresql_where=sa.text(where))
     for column in _LISTS:
         op.create_index(f"ix_deliveries_{column}_shelf_due_at", "deliveries", [column, "shelf", "due_at"])
     op.execute(
         "INSERT INTO known_message_ids (client_id, message_id, source, delivery_id)"
-        " SELECT client_id, message_id, 'ours', id FROM deliveries WHERE message_id IS NOT NULL ON CONFLICT DO NOTHING"
+        " SELECT DISTINCT ON (client_id, message_id) client_id, message_id, 'ours', id FROM deliveries WHERE message_id IS NOT NULL"
+        " ORDER BY client_id, message_id, id ON CONFLICT (client_id, message_id, source)"
+        " DO UPDATE SET delivery_id = excluded.delivery_id WHERE known_message_ids.delivery_id IS NULL"
     )
     op.drop_index("ix_known_message_ids_provider", table_name="known_message_ids")
     op.create_index(
         "ix_known_message_ids_of_ours", "known_message_ids", ["message_id"], postgresql_where=sa.text("source IN ('ours', 'provider')")
     )
+    op.execute("ANALYZE deliveries, known_message_ids")  # plans that are made before autovacuum comes would guess
 
 
 def downgrade() -> None:
