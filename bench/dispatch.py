@@ -125,9 +125,10 @@ def relay(chosen: argparse.Namespace) -> None:
         world.furnish(here, chosen.mailboxes, port)
         with world.product(here, *["jobs.dispatch"] * chosen.engines) as engines:
             send_all(here, chosen.mails // 2)
-            ours, theirs, ratios, spent = [], [], [], []
+            ours, theirs, ratios, spent, turns = [], [], [], [], []
             for number in range(chosen.rounds):
                 order = (0, 1) if number % 2 else (1, 0)
+                turns.append(figures.turn_us())
                 for which in order:
                     if which:
                         costs = Costs(here, engines, sink)
@@ -136,11 +137,13 @@ def relay(chosen: argparse.Namespace) -> None:
                     else:
                         theirs.append(source_rate(port, 20_000))
                 ratios.append(ours[-1] / theirs[-1])
-                print(f"  round {number + 1}: {ours[-1]:.0f}/s, smtp-source {theirs[-1]:.0f}/s, {show(spent[-1])}", flush=True)
+                print(
+                    f"  round {number + 1}: {ours[-1]:.0f}/s, smtp-source {theirs[-1]:.0f}/s, {show(spent[-1])}, a turn {turns[-1]:.2f} µs", flush=True
+                )
         ledger_is_right(here)
     middle = {name: sorted(one[name] for one in spent)[len(spent) // 2] for name in spent[0]}
     print(f"relay, {chosen.engines} engine(s): {figures.said(ours, 0)} mails/s, smtp-source {figures.said(theirs, 0)}, ratio {figures.said(ratios)}")
-    print(f"  {show(middle)}")
+    print(f"  {show(middle)}; a turn of the calibration loop {figures.said(turns)} µs")
 
 
 def counted(path: Path) -> dict[str, float]:

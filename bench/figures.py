@@ -7,6 +7,7 @@ import platform
 import random
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -67,3 +68,16 @@ def loop_seconds(rounds: int = 60) -> float:
         text = f"{number}:{number * 7}"
         hashlib.sha256(text.encode()).hexdigest().upper().replace("A", "b").split("7")
     return time.thread_time() - began
+
+
+_TURNS = 300
+_ONE = f"from bench.figures import loop_seconds; print(loop_seconds({_TURNS}))"
+
+
+def turn_us() -> float:
+    """Processor time of a turn of that loop in microseconds while every core runs one.
+
+    Cores that a host lends are slower in some minutes than in others: this says how fast they were just now.
+    """
+    children = [subprocess.Popen([sys.executable, "-c", _ONE], stdout=subprocess.PIPE, text=True) for _ in range(os.cpu_count() or 1)]
+    return statistics.fmean(float(child.communicate()[0]) for child in children) / _TURNS * 1_000
