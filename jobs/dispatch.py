@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -46,9 +45,6 @@ from jobs.sending.ledger import Ledger
 from jobs.sending.sent_copies import appender
 
 log = logging.getLogger("emberpost.dispatch")
-
-#: Seconds for which one thread keeps the interpreter: the ledger's thread comes back from PostgreSQL fifty times a batch.
-SWITCH_SECONDS = 0.0005
 
 _engine: Engine | None = None
 
@@ -204,7 +200,6 @@ def serve(app: Flask, checked: bool = True) -> None:
     beat = Heartbeat(app, "dispatch").start()
     if checked:
         _wait_until_fit(app)
-    sys.setswitchinterval(SWITCH_SECONDS)
     # What stays for ever is not looked through again for each thousand of a batch's rows, which are gone by themselves.
     gc.collect()
     gc.freeze()
