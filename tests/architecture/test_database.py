@@ -12,7 +12,15 @@ from sqlalchemy import DateTime, text
 from app.core.extensions import Base, db
 from app.domain.statuses import DeliveryStatus, shelf_of
 from tests.conftest import ROOT
-from tests.factories import make_client, make_lead
+from tests.factories import (
+    MONDAY_TEN,
+    make_campaign,
+    make_client,
+    make_delivery,
+    make_enrollment,
+    make_lead,
+    make_mailbox,
+)
 
 TENANT_TABLES = [table for table in Base.metadata.sorted_tables if "client_id" in table.c]
 NULLABLE_ON_PURPOSE = {"switches", "settings", "audit_entries", "audit_seals"}  # a row without a client belongs to the instance
@@ -37,6 +45,29 @@ def test_the_migrations_go_down_and_up_again(app: Flask) -> None:
     assert left == 1  # alembic's own
     upgrade(directory=str(ROOT / "migrations"))
     assert make_client().id
+
+
+def test_messages_keep_their_place_and_their_ids_when_the_table_is_written_anew(app: Flask) -> None:
+    """Migration 0020 on rows that were there: a known id is added where it was missing, and only there."""
+    client = make_client()
+    mailbox = make_mailbox(client)
+    campaign = make_campaign(client, mailboxes=(mailbox,))
+    left = {"mime": b"x", "sent_at": MONDAY_TEN, "permit_product_at": MONDAY_TEN}
+    one = {**left, "status": "sent", "message_id": "<one@ours.test>"}
+    two = {**left, "status": "cancelled", "reason": "skipped", "message_id": "<two@ours.test>"}
+    people = [make_lead(client) for _ in range(3)]
+    rows = [make_delivery(make_enrollment(campaign, lead, mailbox), lead, mailbox, **values) for lead, values in zip(people, ({}, one, two), strict=True)]
+    ids = [row.id for row in rows]
+    db.session.execute(text("DELETE FROM known_message_ids WHERE message_id = '<two@ours.test>'"))
+    db.session.commit()
+    db.session.remove()
+    db.engine.dispose()
+    downgrade(directory=str(ROOT / "migrations"), revision="0019")
+    upgrade(directory=str(ROOT / "migrations"))
+    lying = db.session.execute(text("SELECT id, shelf FROM deliveries ORDER BY id"))
+    assert [tuple(row) for row in lying] == list(zip(ids, ("queued", "sent", "cancelled"), strict=True))
+    known = db.session.execute(text("SELECT message_id, delivery_id FROM known_message_ids WHERE source = 'ours' ORDER BY id"))
+    assert [tuple(row) for row in known] == [("<one@ours.test>", ids[1]), ("<two@ours.test>", ids[2])]
 
 
 def test_every_tenant_table_names_its_client_in_an_index() -> None:
