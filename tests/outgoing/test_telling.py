@@ -69,9 +69,8 @@ def test_every_kind_of_event_is_told_once_with_the_facts_a_receiver_needs(app: F
     lead = make.make_lead(client, email="bo@buyer.test", first_name="Bo")
     campaign = make.make_campaign(client, mailboxes=(mailbox,), name="Autumn")
     walk = make.make_enrollment(campaign, lead, mailbox, status="in_flight")
-    mime = {"mime": b"x", "message_id": "<m@ourhouse.test>"}
-    sent = make.make_delivery(walk, lead, mailbox, status="sent", sent_at=make.MONDAY_TEN, **mime)
-    lost = make.make_delivery(walk, lead, mailbox, idempotency_key="a", status="queued", **mime)
+    sent = make.make_delivery(walk, lead, mailbox, status="sent", sent_at=make.MONDAY_TEN, mime=b"x", message_id="<m@ourhouse.test>")
+    lost = make.make_delivery(walk, lead, mailbox, idempotency_key="a", status="queued", mime=b"x", message_id="<n@ourhouse.test>")
     refused = make.make_delivery(walk, lead, mailbox, idempotency_key="b", status="queued", reply_code=550, reply_text="no such user")
     message = make.make_message(make.make_conversation(client, mailbox, lead), "Sounds good.")
     about = {"campaign_id": campaign.id, "enrollment_id": walk.id, "lead_id": lead.id, "sender_id": mailbox.id, "delivery_id": sent.id}

@@ -96,12 +96,8 @@ def _old_talk(client: Client, **values: Any) -> tuple[Conversation, Message, Del
     save(Blob(client_id=client.id, sha256="shared", bytes=b"a logo", size=6))
     save(Attachment(client_id=client.id, message_id=message.id, position=0, filename="a.png", content_type="image/png", size=6, sha256="shared"))
     save(Participant(client_id=client.id, conversation_id=talk.id, lead_id=lead.id, address=lead.email, address_key=lead.email_key))
-    know = "INSERT INTO known_message_ids (client_id, message_id, source, delivery_id, inbox_message_id) VALUES (:c, :id, :source, :d, :m)"
-    for values in (
-        {"id": sent.message_id, "source": "ours", "d": sent.id, "m": message.id},
-        {"id": f"<theirs-{lead.id}>", "source": "inbound", "d": None, "m": message.id},
-    ):
-        db.session.execute(text(know), {"c": client.id, **values})
+    db.session.execute(text("UPDATE known_message_ids SET inbox_message_id = :m WHERE delivery_id = :d"), {"d": sent.id, "m": message.id})
+    save(KnownMessageId(client_id=client.id, message_id=f"<theirs-{lead.id}>", source="inbound", inbox_message_id=message.id))
     db.session.commit()
     return talk, message, sent
 
