@@ -84,7 +84,7 @@ def test_a_batch_of_any_size_needs_few_statements_and_a_message_little_time(
 
 
 def test_bytes_and_a_permit_stay_on_the_page_of_their_row_and_enter_no_index(app: Any, due: Database, database_url: str) -> None:
-    """Half of what the database did for a message was entering each new version of its row into nine indexes (decision 0097)."""
+    """A third of what the database did for a message was entering new versions of rows into indexes, those of this table first (decision 0097)."""
     connection = ledger_connection(libpq_url(database_url))
     try:
         now = datetime.now(UTC)
