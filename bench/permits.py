@@ -51,7 +51,7 @@ def road(connection: LedgerConnection, batch: int, meter: Meter, public_url: str
     house, done = House(public_url, True), 0
 
     def within(name: str, action: Callable[[psycopg.Connection[Any]], Any]) -> Any:
-        with meter.step(name), transaction_of(connection):
+        with meter.step(name), transaction_of(connection, rides=True):
             return action(connection)
 
     while True:
@@ -70,7 +70,10 @@ def road(connection: LedgerConnection, batch: int, meter: Meter, public_url: str
         if not all(answer.granted for answer in answers.values()):
             raise RuntimeError(f"refused: {next(a for a in answers.values() if not a.granted)}")
         ends = [
-            Outcome(row.id, row.epoch, What.ACCEPTED, phase="done", code=250, enhanced="2.0.0", text="Ok", words=made[row.id].words)
+            Outcome(
+                row.id, row.epoch, What.ACCEPTED, phase="done", code=250, enhanced="2.0.0", text="Ok", words=made[row.id].words,
+                sender_id=row.sender_id, enrollment_id=row.enrollment_id,
+            )
             for row in leased
         ]
         within("outcome", lambda c: outcomes.record(c, ends, now))  # noqa: B023

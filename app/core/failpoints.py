@@ -56,6 +56,11 @@ def armed() -> bool:
     return bool(_traps)
 
 
+def waits_at(name: Name) -> bool:
+    """Whether a trap is set at this very place: what would pass it without a stop takes the longer way then."""
+    return name in _traps
+
+
 def point(name: Name) -> None:
     """This place is being passed. Costs one dictionary look-up of an empty dictionary unless a test armed it."""
     if not _traps:

@@ -32,7 +32,7 @@ from app.services.outbox.claiming import Bytes, Claim, Leased, Place
 from app.services.outbox.gathering import House, gathered, sources
 from app.services.outbox.outcomes import Outcome
 from app.services.outbox.permitting import LEDGER_AWAY, Asked
-from app.services.outbox.plain import several
+from app.services.outbox.plain import glance
 from app.services.outbox.rendering import RenderInput
 from app.services.recovery import continuity
 
@@ -253,7 +253,7 @@ class Ledger:
         unsure = [Asked(row.id, row.epoch) for row in leased if row.sender_id not in connected]
         questions = permitting.early_questions(unsure, now) if unsure else []
         bare = [row.id for row in leased if row.mime is None]
-        found = several(connection, [*questions, *([sources(bare)] if bare else [])])
+        found = glance(connection, [*questions, *([sources(bare)] if bare else [])])
         refused = permitting.early(connection, found[0], found[1], now) if unsure else set()
         kept = [row for row in found[-1] if row.id not in refused] if bare else []
         return refused, gathered(connection, kept, now, self._house) if kept else {}
@@ -289,7 +289,7 @@ class Ledger:
         """One transaction; None (and a new connection next time) when it failed. ``at_once``: it may ask past ``plain``."""
         try:
             connection = self._connected()
-            with transaction_of(connection, at_once):
+            with transaction_of(connection, at_once, rides=not at_once):
                 result = function(connection)
             self.away_since = None
             return result

@@ -81,6 +81,12 @@ def _passing(phase: Phase) -> None:
         point(name)
 
 
+def _of(row: Any, outcome: Outcome) -> Outcome:
+    """Whose it is, so that the ledger need not look."""
+    outcome.sender_id, outcome.enrollment_id = row.sender_id, row.enrollment_id
+    return outcome
+
+
 @dataclass(slots=True)
 class _Written:
     """A row's final bytes; ``stored`` says when (and whether) the ledger has them."""
@@ -225,12 +231,12 @@ class Visit:
 
     async def _record(self, row: Any, outcome: Outcome | None) -> None:
         if outcome is not None:
-            await self.desk.ledger.record(outcome)
+            await self.desk.ledger.record(_of(row, outcome))
         self.desk.settled(row, outcome)
 
     async def _record_soon(self, row: Any, outcome: Outcome) -> None:
         """Give the outcome to the ledger and go on; the row stays held until it is written."""
-        written = self.desk.ledger.record(outcome)
+        written = self.desk.ledger.record(_of(row, outcome))
         self.unwritten.add(written)
 
         def settled(future: asyncio.Future[None]) -> None:

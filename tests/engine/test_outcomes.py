@@ -263,6 +263,17 @@ def test_five_silences_in_a_row_rest_the_mailbox(story, engine, mail):
     assert statuses().get("uncertain", 0) + statuses().get("queued", 0) == 7
 
 
+def test_an_accepted_message_breaks_the_row_of_silences_and_touches_no_other_mailbox(story, engine, mail):
+    tale = story(leads=2)
+    db.session.execute(text("UPDATE senders SET uncertain_streak = 4"))
+    other = factories.make_mailbox(tale.client)
+    other.uncertain_streak = 3
+    db.session.commit()
+    with engine():
+        until(lambda: statuses().get("sent") == 2)
+    assert (fresh(tale.mailbox).uncertain_streak, fresh(other).uncertain_streak) == (0, 3)
+
+
 def test_a_failed_message_is_tried_again_as_a_new_row_or_its_step_is_skipped(story, engine, mail):
     tale = story(leads=2)
     mail.script(ScriptedReply(Phase.RCPT, "550 5.1.1 User unknown", times=2))

@@ -33,7 +33,7 @@ from app.models import (
 )
 from app.services import enrollments, mailbox_values
 from app.services.outbox import claiming, counters, kinds, permitting, switches
-from app.services.outbox.bursts import LedgerConnection
+from app.services.outbox.bursts import LedgerConnection, transaction_of
 from app.services.outbox.claiming import Bytes, Claim
 from app.services.outbox.permitting import Asked
 from jobs.sending.ledger import settle_in
@@ -477,6 +477,57 @@ def test_a_counter_is_found_by_its_key_however_many_begin_at_the_same_moment(wor
     said = "\n".join(row[0] for row in plan)
     assert "pk_usage_counters" in said and "rows=2 " in said
     assert "Rows Removed" not in said and "Seq Scan on usage_counters" not in said, said
+
+
+@pytest.fixture
+def ledger(app, database_url):
+    """A connection as a sending process has it: it remembers which counters it met."""
+    with LedgerConnection.connect(libpq_url(database_url), autocommit=True) as connection:
+        take_role(connection)
+        settle_in(connection)
+        yield connection
+
+
+def ask_once(ledger: LedgerConnection, rows: list[Any], now: datetime) -> list[Permit]:
+    with transaction_of(ledger, rides=True):
+        return list(permitting.permit(ledger, [Asked(row.id, row.epoch) for row in rows], now, 60).values())
+
+
+@pytest.mark.out_of_balance  # a counter is taken away by hand
+def test_counters_that_were_met_are_not_made_again_and_one_that_is_gone_lets_nothing_pass(world, ledger, database_url):
+    world.campaign.daily_cap = 3
+    db.session.commit()
+    world.due(8)
+    now = datetime.now(UTC)
+    with connect(database_url) as connection:
+        rows = leased(connection, "us", 8, now)
+    assert [answer.granted for answer in ask_once(ledger, rows[:1], now)] == [True]
+    world.database.run("DELETE FROM usage_counters WHERE scope_kind = 'campaign'")
+    with pytest.raises(RuntimeError, match="is gone"):
+        ask_once(ledger, rows[1:], now)
+    assert world.database.one("SELECT count(*) FROM deliveries WHERE status = 'committing'") == 1
+    answers = ask_once(ledger, rows[1:], now)  # what was met is forgotten: made anew, and full after three
+    assert [answer.granted for answer in answers].count(True) == 3
+    assert world.database.one("SELECT used FROM usage_counters WHERE scope_kind = 'campaign' AND action = 'day'") == 3
+
+
+@pytest.mark.out_of_balance  # a row that no statement can write any more
+def test_a_locked_row_that_cannot_be_written_makes_its_whole_batch_refused(world, ledger, database_url):
+    world.due(4)
+    now = datetime.now(UTC)
+    with connect(database_url) as connection:
+        rows = leased(connection, "us", 4, now)
+    world.database.run("CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    world.database.run(f"CREATE TRIGGER stay BEFORE UPDATE ON deliveries FOR EACH ROW WHEN (OLD.id = {rows[2].id}) EXECUTE FUNCTION stay()")
+    try:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            ask_once(ledger, rows, now)
+        assert world.database.one("SELECT count(*) FROM deliveries WHERE status = 'committing'") == 0
+        assert not world.database.one("SELECT coalesce(sum(used), 0) FROM usage_counters")
+    finally:
+        world.database.run("DROP TRIGGER stay ON deliveries")
+        world.database.run("DROP FUNCTION stay()")
+    assert all(answer.granted for answer in ask_once(ledger, rows, now))
 
 
 def test_a_claim_passes_over_senders_it_is_busy_with_and_says_where_a_full_window_ended(world, database_url):

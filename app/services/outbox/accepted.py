@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
+from app.core.failpoints import Name
 from app.services.outbox import threads
 from app.services.outbox.advancing import StepLeft, advancing, standing
 from app.services.outbox.outcome import Outcome
 from app.services.outbox.plain import DELIVERIES, Connection, Question, for_table, rows, several
 
-# The rows are locked. A late 2xx may find its row uncertain: then it is sent after all.
+# The rows are locked: should one have changed all the same, the statement fails. A late 2xx may find its row uncertain: then it is sent after all.
 _SENT = """
 WITH given AS (
   SELECT * FROM unnest(%(ids)s::bigint[], %(epochs)s::int[], %(codes)s::int[], %(enhanced)s::text[], %(texts)s::text[],
@@ -32,7 +33,7 @@ WITH given AS (
   UPDATE delivery_attempts a SET ended_at = clock_timestamp(), outcome = 'accepted', phase = 'done', code = g.code,
          enhanced = nullif(g.enhanced, ''), text = g.text
   FROM given g WHERE a.delivery_id = g.id AND a.epoch = g.epoch)
-SELECT id FROM sent
+SELECT 1 / (count(*) = %(all)s)::int AS all_of_them FROM sent
 """
 # It may also find that a person sent the message again meanwhile, or that all is past: then the other side has it twice, and we say so.
 _DOUBLED = """
@@ -69,7 +70,8 @@ INSERT INTO activities (client_id, kind, channel, campaign_id, enrollment_id, st
 SELECT client_id, 'message_sent', 'email', campaign_id, enrollment_id, step_id, lead_id, sender_id, id, inbox_message_id, sent_at
 FROM {table} WHERE id = ANY (%(ids)s::bigint[])
 """
-_CALM = "UPDATE senders SET uncertain_streak = 0 WHERE id = ANY (%(ids)s::bigint[]) AND uncertain_streak > 0"
+_CALM = "UPDATE senders SET uncertain_streak = 0 WHERE id = ANY (%(ids)s::bigint[])"
+_UNSURE = "SELECT id FROM senders WHERE id = ANY (%(ids)s::bigint[]) AND uncertain_streak > 0 ORDER BY id FOR NO KEY UPDATE"
 _OWN_MESSAGE = """
 WITH told AS (
   UPDATE messages m SET sent_at = d.sent_at, external_id = d.message_id FROM {table} d
@@ -86,16 +88,19 @@ def whole_question(good: list[Outcome], table: str = DELIVERIES) -> Question:
 
 
 def record_accepted(
-    connection: Connection, good: list[Outcome], found: list[Any], table: str = DELIVERIES
+    connection: Connection, good: list[Outcome], found: list[Any], unsure: Collection[int], table: str = DELIVERIES, last: Name | None = None
 ) -> list[tuple[int, str]]:
     """Write accepted messages and everything that follows; enrollments and rows (``whole_question``: ``found``) are locked.
 
-    (client, topic) pairs for open pages.
+    ``unsure``: locked senders, those with unanswered messages among them. ``last``: nothing is written behind it. (client, topic) pairs
+    for open pages.
     """
     tried = {(one.delivery_id, one.epoch) for one in good}
     whole = [row for row in found if (row.id, row.epoch) in tried and row.status in ("committing", "uncertain")]
     story = _Story(connection, whole, {one.delivery_id: one.words for one in good}, table)
+    calmed = sorted({row.sender_id for row in whole}.intersection(unsure))
     values = {
+        "all": len(whole),
         "ids": [one.delivery_id for one in good],
         "epochs": [one.epoch for one in good],
         "codes": [one.code for one in good],
@@ -107,9 +112,7 @@ def record_accepted(
     }
     assigned = any(one.provider_message_id for one in good)
     doubled: list[Question] = [(for_table(_DOUBLED, table), values)] if len(whole) < len(good) else []
-    sent = several(connection, [(for_table(_SENT, table), values), *story.following(assigned), *doubled])[0]
-    if {row.id for row in sent} != {row.id for row in whole}:
-        raise RuntimeError("a locked row changed while it was recorded")
+    several(connection, [(for_table(_SENT, table), values), *story.following(assigned, calmed), *doubled], last)
     return story.topics()
 
 
@@ -124,7 +127,8 @@ def follow_up(
         "conversations": [story.placed(one).conversation_id for one in ids],
         "messages": [story.placed(one).message_id for one in ids],
     }
-    several(connection, [(for_table(_LINK, table), values), *story.following(assigned=True)])
+    calmed = [row.id for row in rows(connection, _UNSURE, {"ids": story.senders()})]
+    several(connection, [(for_table(_LINK, table), values), *story.following(True, calmed)])
     return story.topics()
 
 
@@ -149,17 +153,24 @@ class _Story:
         self._whole = whole
         self._table = table
         steps = [row for row in whole if row.enrollment_id is not None and row.step_id is not None]
-        self._standing = several(connection, standing([_left(row) for row in steps])) if steps else []
         self._steps = steps
         new = [row for row in whole if row.enrollment_id is not None and row.inbox_message_id is None]
-        said = [(row, words.get(row.id) or _read_back(connection, row.id, table)) for row in new]
-        self.threaded = threads.thread_them(connection, said)
+        threading = threads.threading([(row, words.get(row.id) or _read_back(connection, row.id, table)) for row in new])
+        found = several(connection, [*threading, *(standing([_left(row) for row in steps]) if steps else [])])
+        self.threaded = threads.placed(found[0]) if threading else {}
+        self._standing = found[len(threading) :]
 
     def placed(self, delivery_id: int) -> threads.Placed:
         return self.threaded.get(delivery_id, _NOWHERE)
 
-    def following(self, assigned: bool) -> list[Question]:
-        """What is written when the rows say ``sent``. ``assigned``: some provider gave a Message-ID of its own."""
+    def senders(self) -> list[int]:
+        return sorted({row.sender_id for row in self._whole})
+
+    def following(self, assigned: bool, calmed: list[int]) -> list[Question]:
+        """What is written when the rows say ``sent``.
+
+        ``assigned``: some provider gave a Message-ID of its own. ``calmed``: locked senders whose unanswered messages are not in a row any more.
+        """
         if not self._whole:
             return []
         left = [_left(row, self.placed(row.id).begun) for row in self._steps]
@@ -173,7 +184,8 @@ class _Story:
             questions.append((for_table(_OWN_MESSAGE, self._table), ids))
         if leads:
             questions.append((_CONTACTED, {"leads": sorted(leads), "ats": [leads[lead] for lead in sorted(leads)]}))
-        questions.append((_CALM, {"ids": sorted({row.sender_id for row in self._whole})}))
+        if calmed:
+            questions.append((_CALM, {"ids": calmed}))
         return questions
 
     def topics(self) -> list[tuple[int, str]]:

@@ -25,6 +25,8 @@ from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
 from psycopg.types.json import Jsonb
 
+from app.core.failpoints import Name, waits_at
+
 _NAMED = re.compile(r"%\((\w+)\)[sb]|%%")
 _BYTEA = 17
 Question = tuple[str, Mapping[str, Any] | None]
@@ -122,27 +124,41 @@ class Line:
         self._made = 0
         self._loader = Transformer(connection)
         self._poll = select.poll()
-        self._begin = False
+        self._begin = self._rides = self._over = False
+        #: What this process found or made in the ledger and need not ask for again; whoever is wrong about it clears it.
+        self.met: set[Any] = set()
 
-    def begin_soon(self) -> None:
-        """The transaction begins together with its first statement."""
-        self._begin = True
+    def begin_soon(self, rides: bool = False) -> None:
+        """The transaction begins together with its first statement. ``rides``: and may end together with its last."""
+        self._begin, self._rides = True, rides
 
     def end(self, how: str) -> None:
-        """COMMIT or ROLLBACK, unless nothing has begun."""
-        begun, self._begin = not self._begin, False
-        if begun:
+        """COMMIT or ROLLBACK, unless nothing has begun or the last burst has committed."""
+        begun, over = not self._begin, self._over
+        self._begin = self._rides = self._over = False
+        if how == "ROLLBACK":
+            self.met.clear()
+        if begun and not over:
             answer = self._pg.exec_(how.encode())
             self._look_at(answer)
             if answer.command_status != how.encode():
                 raise psycopg.InternalError(f"{how} became {answer.command_status!r}")
 
-    def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """Run them in order; the first that fails is raised, and those behind it did not run."""
+    def ask(self, questions: Sequence[Question], *, last: Name | None = None, alone: bool = False) -> list[Answer]:
+        """Run them in order; the first that fails is raised, and those behind it did not run.
+
+        ``last``: these are the transaction's last ones, and where one may ride along COMMIT goes in their trip; the failpoint that lies
+        before it (a trap set there wants a trip of its own). ``alone``: each by itself, where no transaction has begun.
+        """
+        commit = self._rides and last is not None and not waits_at(last)
+        if self._over:
+            raise psycopg.InternalError("asked behind the end of its transaction")
         asked = [(self._prepared(statement), values or {}) for statement, values in questions]
-        beginning = self._begin
+        beginning = self._begin and not alone
         if beginning:
             asked.insert(0, (self._prepared("BEGIN"), {}))
+        if commit:
+            asked.append((self._prepared("COMMIT"), {}))
         sent = [(entry, *self._values(entry, values)) for entry, values in asked]
         if len(sent) == 1 and sent[0][0].ready:
             entry, values, formats = sent[0]
@@ -153,10 +169,12 @@ class Line:
             self._begin = results[0].status != pq.ExecStatus.COMMAND_OK
         for result in results:
             self._look_at(result)
+        if commit:
+            self._over = True
+            if results[-1].command_status != b"COMMIT":
+                raise psycopg.InternalError(f"COMMIT became {results[-1].command_status!r}")
         answers = [self._answer(entry, result) for (entry, _, _), result in zip(sent, results, strict=True)]
-        if beginning:
-            del answers[0]
-        return answers
+        return answers[1 if beginning else 0 : -1 if commit else None]
 
     def _prepared(self, statement: str) -> _Prepared:
         known = self._known.get(statement)
@@ -251,10 +269,13 @@ class LedgerConnection(psycopg.Connection[Any]):
 
 
 @contextmanager
-def transaction_of(connection: LedgerConnection, at_once: bool = False) -> Iterator[LedgerConnection]:
-    """One transaction. It begins with the first statement asked for through ``plain``; ``at_once`` for what asks otherwise."""
+def transaction_of(connection: LedgerConnection, at_once: bool = False, rides: bool = False) -> Iterator[LedgerConnection]:
+    """One transaction. It begins with the first statement asked for through ``plain``; ``at_once`` for what asks otherwise.
+
+    ``rides``: what it is for is all that happens in it, so it may end in the trip of its last statements.
+    """
     line = connection.line
-    line.begin_soon()
+    line.begin_soon(rides)
     if at_once:
         line.ask([])
     try:

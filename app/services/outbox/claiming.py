@@ -19,7 +19,7 @@ from typing import Any
 
 from app.core.failpoints import Name, point
 from app.services.outbox.kinds import with_rules
-from app.services.outbox.plain import DELIVERIES, Connection, for_table, rows, run
+from app.services.outbox.plain import DELIVERIES, Connection, for_table, glance, rows, run, several
 
 #: How many rows of one sender may be leased together when it keeps no gap: they go in order through one session.
 ROWS_PER_SENDER = 20
@@ -141,7 +141,7 @@ def claim(connection: Connection, wanted: Claim, table: str = DELIVERIES) -> Lea
         "owner": wanted.owner, "lease": wanted.lease_s, "per_sender": wanted.per_sender, "window": window,
         "busy": list(wanted.busy),
     }  # fmt: skip
-    seen = rows(connection, with_rules(for_table(_WINDOWS, table)), values)
+    seen = glance(connection, [(with_rules(for_table(_WINDOWS, table)), values)])[0]
     going = sorted((row for row in seen if row.may_go), key=lambda row: (row.calendar, row.due_at, row.id))
     further = _held_back(seen)
     senders = list(dict.fromkeys(row.sender_id for row in going))[: min(wanted.limit, wanted.senders)]
@@ -151,7 +151,7 @@ def claim(connection: Connection, wanted: Claim, table: str = DELIVERIES) -> Lea
     if not mine:
         return Leased([], further)
     values |= {"senders": mine, "ids": _first_of(going, set(mine), wanted)}
-    leased = rows(connection, with_rules(for_table(_LEASE, table)), values)
+    leased = several(connection, [(with_rules(for_table(_LEASE, table)), values)], Name.CLAIM_BEFORE_COMMIT)[0]
     point(Name.CLAIM_BEFORE_COMMIT)
     return Leased(leased, further)
 
@@ -205,17 +205,14 @@ class Bytes:
 
 def store_bytes(connection: Connection, batch: list[Bytes], now: datetime, table: str = DELIVERIES) -> set[tuple[int, int]]:
     """Freeze bytes and Message-ID; the (id, epoch) for which it was still ours to do."""
-    stored = rows(
-        connection,
-        for_table(_STORE, table),
-        {
-            "ids": [item.delivery_id for item in batch],
-            "epochs": [item.epoch for item in batch],
-            "mimes": [item.mime for item in batch],
-            "message_ids": [item.message_id for item in batch],
-            "now": now,
-        },
-    )
+    values = {
+        "ids": [item.delivery_id for item in batch],
+        "epochs": [item.epoch for item in batch],
+        "mimes": [item.mime for item in batch],
+        "message_ids": [item.message_id for item in batch],
+        "now": now,
+    }
+    stored = several(connection, [(for_table(_STORE, table), values)], Name.BYTES_BEFORE_COMMIT)[0]
     point(Name.BYTES_BEFORE_COMMIT)
     return {(row.id, row.epoch) for row in stored}
 

@@ -188,18 +188,16 @@ def _columns(keys: list[CounterKey]) -> dict[str, Any]:
     }
 
 
-def locking(keys: list[CounterKey], make: bool = True) -> list[Question]:
-    """Lock these counters in key order, making those that are missing. The last answer is for ``by_key``."""
-    if not keys:
-        return []
-    columns = _columns(keys)
-    return [(_INSERT, columns), (_LOCK, columns)] if make else [(_LOCK, columns)]
+def locking(keys: list[CounterKey], making: list[CounterKey]) -> list[Question]:
+    """Lock these counters in key order, making those of ``making`` that are missing. The last answer is for ``by_key``."""
+    made: list[Question] = [(_INSERT, _columns(making))] if making else []
+    return [*made, (_LOCK, _columns(keys))] if keys else []
 
 
 def lock(connection: Connection, wanted: Iterable[CounterKey], make: bool = True) -> dict[CounterKey, int]:
     """Lock these counters in key order, making those that are missing; what each has used."""
     keys = sorted(set(wanted))
-    return by_key(keys, several(connection, locking(keys, make))[-1]) if keys else {}
+    return by_key(keys, several(connection, locking(keys, keys if make else []))[-1]) if keys else {}
 
 
 def peek(connection: Connection, wanted: Iterable[CounterKey]) -> dict[CounterKey, int]:

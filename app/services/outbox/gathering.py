@@ -12,7 +12,7 @@ from app.domain.address import email_key
 from app.domain.compose import Attachment
 from app.domain.personalisation import variable_name
 from app.services.outbox import own_ids
-from app.services.outbox.plain import DELIVERIES, Connection, Question, for_table, rows
+from app.services.outbox.plain import DELIVERIES, Connection, Question, for_table, glance
 from app.services.outbox.rendering import RenderInput, Thread
 from app.services.suppressions import unsubscribe_token
 
@@ -81,7 +81,7 @@ def gather(
     connection: Connection, delivery_ids: Iterable[int], now: datetime, house: House, table: str = DELIVERIES
 ) -> dict[int, RenderInput]:
     """Inputs by delivery id, in a few statements whatever the batch's size."""
-    return gathered(connection, rows(connection, *sources(delivery_ids, table)), now, house)
+    return gathered(connection, glance(connection, [sources(delivery_ids, table)])[0], now, house)
 
 
 def sources(delivery_ids: Iterable[int], table: str = DELIVERIES) -> Question:
@@ -94,7 +94,7 @@ def gathered(connection: Connection, found: list[Any], now: datetime, house: Hou
     threads = _threads(connection, {row.conversation_id for row in found if row.conversation_id is not None})
     files = _files(connection, found)
     steps = sorted({row.step_id for row in found if row.step_id is not None})
-    texts = {step.id: step for step in rows(connection, _STEPS, {"ids": steps})} if steps else {}
+    texts = {step.id: step for step in glance(connection, [(_STEPS, {"ids": steps})])[0]} if steps else {}
     return {
         row.id: _input(row, texts.get(row.step_id), threads[row.conversation_id], files.get(row.id, ()), now, house) for row in found
     }
@@ -103,7 +103,7 @@ def gathered(connection: Connection, found: list[Any], now: datetime, house: Hou
 def _threads(connection: Connection, conversations: set[int]) -> defaultdict[int | None, list[str]]:
     ids: defaultdict[int | None, list[str]] = defaultdict(list)
     if conversations:
-        for row in rows(connection, _THREADS, {"ids": sorted(conversations)}):
+        for row in glance(connection, [(_THREADS, {"ids": sorted(conversations)})])[0]:
             if "@" in row.message_id:  # a hash stands where a mail came without an id
                 ids[row.conversation_id].append(f"<{row.message_id.strip('<>')}>")
     return ids
@@ -119,7 +119,7 @@ def _files(connection: Connection, found: list[Any]) -> dict[int, tuple[Attachme
         "SELECT b.client_id, b.sha256, b.bytes FROM blobs b"
         " JOIN unnest(%(clients)s::bigint[], %(sums)s::text[]) AS w (client_id, sha256) USING (client_id, sha256)"
     )
-    blobs = {(row.client_id, row.sha256): bytes(row.bytes) for row in rows(connection, statement, values)}
+    blobs = {(row.client_id, row.sha256): bytes(row.bytes) for row in glance(connection, [(statement, values)])[0]}
     return {
         row.id: tuple(
             Attachment(entry["filename"], entry["content_type"], blobs[row.client_id, entry["sha256"]])

@@ -22,7 +22,10 @@ class What(Word):
 
 @dataclass(slots=True)
 class Outcome:
-    """One attempt's end. ``wait_s`` (product seconds) is what the server asked for, or how long the sender rests."""
+    """One attempt's end. ``wait_s`` (product seconds) is what the server asked for, or how long the sender rests.
+
+    ``sender_id`` (0: not said) and ``enrollment_id`` are the row's: who says them saves the ledger a look before its locks.
+    """
 
     delivery_id: int
     epoch: int
@@ -37,3 +40,5 @@ class Outcome:
     suppress: bool = False
     pause_sender: str = ""  # new status of the sender: paused or auth_failed
     words: Words | None = None
+    sender_id: int = 0
+    enrollment_id: int | None = None

@@ -37,7 +37,11 @@ LEFT JOIN campaigns c ON c.id = d.campaign_id WHERE d.id = ANY (%(ids)s::bigint[
 # What an accepted message needs before it is locked: no calendar is read for it.
 _HOT = "SELECT pg_advisory_xact_lock(%(key)s)"
 _WHOSE = "SELECT sender_id, enrollment_id FROM {table} WHERE id = ANY (%(ids)s::bigint[])"
-_LOCK_SENDERS = "SELECT id FROM senders WHERE id = ANY (%(ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+# Nothing is written to the sender of an accepted message unless it has unanswered ones to be forgotten.
+_LOCK_SENDERS = """
+SELECT id FROM senders WHERE id = ANY (%(ids)s::bigint[]) AND (uncertain_streak > 0 OR id = ANY (%(changed)s::bigint[]))
+ORDER BY id FOR NO KEY UPDATE
+"""
 _LOCK_ENROLLMENTS = "SELECT id FROM enrollments WHERE id = ANY (%(ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
 _SETTLE = """
@@ -87,9 +91,15 @@ def record(connection: Connection, outcomes: Iterable[Outcome], now: datetime, t
     others = [one for one in wanted if one.what is not What.ACCEPTED]
     found, whose = _read(connection, wanted, others, table)
     changes = [_change(one, found[one.delivery_id], now) for one in others if one.delivery_id in found]
-    last = [accepted.whole_question(good, table)] if good else []
-    taken, whole = _locked(connection, changes, whose, last)
-    topics = accepted.record_accepted(connection, good, whole, table) if good else []
+    taken = {
+        change.row.id: Counter(counters.from_json(entry) for entry in change.row.counters or ()) if change.row.status == "committing"
+        else Counter[CounterKey]()
+        for change in changes
+    }  # fmt: skip
+    keys = sorted({key for keys in taken.values() for key in keys})
+    senders, whole = _locked(connection, keys, changes, whose, [accepted.whole_question(good, table)] if good else [])
+    last = None if changes else Name.OUTCOME_BEFORE_COMMIT
+    topics = accepted.record_accepted(connection, good, whole, senders, table, last) if good else []
     settled = _settle(connection, changes, table)
     held = [change for change in changes if (change.row.id, change.outcome.epoch) in settled]
     counters.give_back(connection, _sum(taken[change.row.id] for change in held if change.status != "uncertain"))
@@ -110,26 +120,25 @@ def _read(connection: Connection, wanted: list[Outcome], others: list[Outcome], 
     """Before the locks: the rows of what was not accepted, and whose each one is. Whoever suppresses takes the hot lock first."""
     hot: list[Question] = [(_HOT, {"key": HOT_LOCK})] if any(outcome.suppress for outcome in others) else []
     whole: list[Question] = [(for_table(_ROWS, table), {"ids": [one.delivery_id for one in others]})] if others else []
-    whose: Question = (for_table(_WHOSE, table), {"ids": [one.delivery_id for one in wanted]})
-    found = several(connection, [*hot, *whole, whose])
-    return {row.id: row for row in found[len(hot)]} if whole else {}, found[-1]
+    said: list[Any] = [one for one in wanted if one.sender_id]
+    unsaid = [one.delivery_id for one in wanted if not one.sender_id]
+    whose: list[Question] = [(for_table(_WHOSE, table), {"ids": unsaid})] if unsaid else []
+    found = several(connection, [*hot, *whole, *whose])
+    return {row.id: row for row in found[len(hot)]} if whole else {}, said + found[-1] if whose else said
 
 
 def _locked(
-    connection: Connection, changes: list[_Change], found: list[Any], last: list[Question]
-) -> tuple[dict[int, Counter[CounterKey]], list[Any]]:
-    """Take the locks of the batch in everybody's order; which counters each row's permit had added to, and what ``last`` found."""
-    taken = {
-        change.row.id: Counter(counters.from_json(entry) for entry in change.row.counters or ()) if change.row.status == "committing"
-        else Counter[CounterKey]()
-        for change in changes
-    }  # fmt: skip
-    locks = counters.locking(sorted({key for keys in taken.values() for key in keys}), make=False)
-    locks.append((_LOCK_SENDERS, {"ids": sorted({row.sender_id for row in found})}))
-    enrollments = sorted({row.enrollment_id for row in found if row.enrollment_id is not None})
+    connection: Connection, keys: list[CounterKey], changes: list[_Change], whose: list[Any], last: list[Question]
+) -> tuple[set[int], list[Any]]:
+    """Take the locks of the batch in everybody's order; the senders that are locked, and what ``last`` found."""
+    locks = counters.locking(keys, [])
+    senders = len(locks)
+    locks.append((_LOCK_SENDERS, {"ids": sorted({row.sender_id for row in whose}), "changed": [change.row.sender_id for change in changes]}))
+    enrollments = sorted({row.enrollment_id for row in whose if row.enrollment_id is not None})
     if enrollments:
         locks.append((_LOCK_ENROLLMENTS, {"ids": enrollments}))
-    return taken, several(connection, [*locks, *last])[-1]
+    found = several(connection, [*locks, *last])
+    return {row.id for row in found[senders]}, found[-1]
 
 
 def _sum(parts: Iterable[Counter[CounterKey]]) -> dict[CounterKey, int]:

@@ -32,7 +32,7 @@ from app.services.outbox import calendars, counters
 from app.services.outbox.calendars import Calendars
 from app.services.outbox.counters import Added, HouseCaps, Use
 from app.services.outbox.kinds import with_rules
-from app.services.outbox.plain import DELIVERIES, Connection, Question, for_table, rows, run, several
+from app.services.outbox.plain import DELIVERIES, Connection, Question, for_table, met_by, rows, several
 
 #: Reasons after which nothing can free the row: it is cancelled. All others keep it.
 FINAL = frozenset(
@@ -46,6 +46,9 @@ _ABOVE_THE_BULK_GATE = FINAL - {Reason.STOPPED_CAMPAIGN} | {
     Reason.SENDER_CONNECTING, Reason.SENDER_AUTH_FAILED, Reason.PROVIDER_BACKOFF,
 }  # fmt: skip
 _CALENDAR = frozenset({Reason.OUTSIDE_WINDOW, Reason.WEEKEND, Reason.HOLIDAY, Reason.CLOSED_DAY})
+
+#: How many counters one connection remembers to have met.
+_MOST_MET = 50_000
 
 #: Not a rule of the product: the row is no longer this engine's (its lease ran out, or somebody cancelled it).
 NOT_MINE = "not_mine"
@@ -117,7 +120,7 @@ WHERE d.id = g.id AND coalesce(d.status, '') = 'leased' AND d.mime IS NOT NULL
 RETURNING d.id, d.epoch, d.permitted_at),
  tries AS (
 UPDATE delivery_attempts a SET permitted_at = c.permitted_at FROM committed c WHERE a.delivery_id = c.id AND a.epoch = c.epoch)
-SELECT id FROM committed
+SELECT 1 / (count(*) = %(all)s)::int AS all_of_them FROM committed
 """
 _GAPS = "UPDATE senders s SET next_at = g.at FROM unnest(%(senders)s::bigint[], %(nexts)s::timestamptz[]) AS g (id, at) WHERE s.id = g.id"
 _WALKS = "UPDATE enrollments SET status = 'in_flight', reason = NULL WHERE id = ANY (%(enrollments)s::bigint[])"
@@ -193,9 +196,10 @@ def permit(connection: Connection, asked: list[Asked], now: datetime, lease_s: i
         elif row.mine:
             reason = _decide(batch, row)
             answers[Asked(row.id, row.epoch)] = Permit(reason is None, began, str(reason or ""))
-    _write(connection, batch, lease_s, table)
+    writing = [*_committing(batch, lease_s, table), *_sending_back(batch, batch.refused, table)]
     if gone := [one for one, answer in answers.items() if answer.reason == NOT_MINE]:
-        run(connection, for_table(_CALLED_OFF, table), {"ids": [one.delivery_id for one in gone], "epochs": [one.epoch for one in gone]})
+        writing.append((for_table(_CALLED_OFF, table), {"ids": [one.delivery_id for one in gone], "epochs": [one.epoch for one in gone]}))
+    several(connection, writing, Name.PERMIT_BEFORE_COMMIT)
     point(Name.PERMIT_BEFORE_COMMIT)
     return answers
 
@@ -219,7 +223,7 @@ def early(connection: Connection, caps: list[Any], facts: list[Any], now: dateti
         if row.mine:
             _decide(batch, row)
     refused = [entry for entry in batch.refused if entry[1] is not Reason.MIN_GAP]
-    return _send_back(connection, batch, refused, table)
+    return {row.id for found in several(connection, _sending_back(batch, refused, table)) for row in found}
 
 
 def early_questions(leased: list[Asked], now: datetime, table: str = DELIVERIES) -> list[Question]:
@@ -240,7 +244,8 @@ def _facts(asked: list[Asked], now: datetime, table: str, lock: str) -> Question
 def _locked_facts(connection: Connection, batch: _Batch, needs: list[Any], facts: Question) -> list[Any]:
     """Take the locks in everybody's order and read all facts behind them."""
     keys = sorted({use.key for row in needs for use in counters.uses_of(row, batch.caps, batch.now)})
-    locks = counters.locking(keys)
+    met = met_by(connection)
+    locks = counters.locking(keys, [key for key in keys if key not in met])
     enrollments = sorted({row.enrollment_id for row in needs if row.enrollment_id is not None})
     further: list[Question] = [(_LOCK_SENDERS, {"ids": sorted({row.sender_id for row in needs})})]
     if enrollments:
@@ -248,6 +253,11 @@ def _locked_facts(connection: Connection, batch: _Batch, needs: list[Any], facts
     further.append(calendars.texts_of(row.campaign_id for row in needs))
     found = several(connection, [*locks, *further, facts])
     batch.used = counters.by_key(keys, found[len(locks) - 1] if locks else [])
+    if len(batch.used) < len(keys):
+        raise RuntimeError("a counter that was there before is gone; the next permit makes it anew")
+    if len(met) > _MOST_MET:
+        met.clear()
+    met.update(keys)
     batch.calendars = Calendars(found[-2])
     return found[-1]
 
@@ -317,14 +327,12 @@ def _closed(batch: _Batch, row: Any, heeds: bool) -> Reason | None:
     return Reason.OUTSIDE_WINDOW if calendar is None else closed_reason(calendar, batch.now, row.enrollment_id)
 
 
-def _write(connection: Connection, batch: _Batch, lease_s: int, table: str) -> None:
-    if batch.granted:
-        _commit_to(connection, batch, lease_s, table)
-    _send_back(connection, batch, batch.refused, table)
-
-
-def _commit_to(connection: Connection, batch: _Batch, lease_s: int, table: str) -> None:
+def _committing(batch: _Batch, lease_s: int, table: str) -> list[Question]:
+    """What writes the permits. The rows are locked: should one have changed all the same, the statement fails and nobody may send."""
+    if not batch.granted:
+        return []
     values = {
+        "all": len(batch.granted),
         "ids": [row.id for row, _ in batch.granted],
         "counters": ["[" + ", ".join(use.text for use in uses) + "]" for _, uses in batch.granted],
         "now": batch.now,
@@ -340,15 +348,12 @@ def _commit_to(connection: Connection, batch: _Batch, lease_s: int, table: str) 
         writing.append((_GAPS, values))
     if values["enrollments"]:
         writing.append((_WALKS, values))
-    if len(several(connection, writing)[0]) != len(batch.granted):
-        raise RuntimeError("a locked row changed under the permit")
+    return writing
 
 
-def _send_back(
-    connection: Connection, batch: _Batch, refused: list[tuple[Any, Reason, datetime | None]], table: str
-) -> set[int]:
+def _sending_back(batch: _Batch, refused: list[tuple[Any, Reason, datetime | None]], table: str) -> list[Question]:
     if not refused:
-        return set()
+        return []
     values = {
         "ids": [row.id for row, _, _ in refused],
         "epochs": [row.epoch for row, _, _ in refused],
@@ -357,7 +362,7 @@ def _send_back(
         "finals": [reason in FINAL for _, reason, _ in refused],
         "now": batch.now,
     }
-    return {row.id for row in rows(connection, for_table(_BACK, table), values)}
+    return [(for_table(_BACK, table), values)]
 
 
 def _due_again(batch: _Batch, row: Any, reason: Reason, frees_at: datetime | None) -> datetime:

@@ -10,10 +10,11 @@ import psycopg
 from psycopg.rows import namedtuple_row
 
 from app.core.extensions import db
+from app.core.failpoints import Name
 from app.services.outbox.bursts import LedgerConnection, Question, array_text
 
 Connection = psycopg.Connection[Any]
-__all__ = ["DELIVERIES", "Connection", "Question", "for_table", "plain_connection", "rows", "run", "several"]
+__all__ = ["DELIVERIES", "Connection", "Question", "for_table", "glance", "met_by", "plain_connection", "rows", "run", "several"]
 
 #: The outreach lane. The warm-up lane will be a second table with the same columns.
 DELIVERIES = "deliveries"
@@ -53,16 +54,31 @@ def run(connection: Connection, statement: str, values: Mapping[str, Any] | None
     return connection.execute(statement, _ready(values)).rowcount
 
 
-def several(connection: Connection, questions: Sequence[Question]) -> list[list[Any]]:
-    """Run statements that do not need each other's answers, in order and on the ledger's connection in one trip; the rows of each."""
+def glance(connection: Connection, questions: Sequence[Question]) -> list[list[Any]]:
+    """``several`` that only read, each with a snapshot of its own: where no transaction has begun, the ledger's begins none for them."""
     if isinstance(connection, LedgerConnection):
-        return [answer.rows for answer in connection.line.ask(questions)] if questions else []
+        return [answer.rows for answer in connection.line.ask(questions, alone=True)] if questions else []
+    return several(connection, questions)
+
+
+def several(connection: Connection, questions: Sequence[Question], last: Name | None = None) -> list[list[Any]]:
+    """Run statements that do not need each other's answers, in order and on the ledger's connection in one trip; the rows of each.
+
+    ``last``: nothing follows them in their transaction but the failpoint of this name, so it may end in the same trip.
+    """
+    if isinstance(connection, LedgerConnection):
+        return [answer.rows for answer in connection.line.ask(questions, last=last)] if questions else []
     found = []
     for statement, values in questions:
         with connection.cursor(row_factory=namedtuple_row) as cursor:
             cursor.execute(statement, _ready(values))
             found.append(cursor.fetchall() if cursor.description is not None else [])
     return found
+
+
+def met_by(connection: Connection) -> set[Any]:
+    """What this connection has found in the ledger and need not make; empty on one that does not remember."""
+    return connection.line.met if isinstance(connection, LedgerConnection) else set()
 
 
 @cache

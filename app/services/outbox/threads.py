@@ -7,7 +7,7 @@ from typing import Any
 
 from app.domain.headers import subject_base
 from app.domain.reading import read
-from app.services.outbox.plain import Connection, rows
+from app.services.outbox.plain import Question
 
 SNIPPET = 140
 
@@ -76,14 +76,14 @@ class Placed:
     begun: int | None
 
 
-def thread_them(connection: Connection, sent: list[tuple[Any, Words]]) -> dict[int, Placed]:
-    """Put campaign messages that left into their conversations; by delivery, for the caller to store.
+def threading(sent: list[tuple[Any, Words]]) -> list[Question]:
+    """What puts campaign messages that left into their conversations; its answer is for ``placed``.
 
     Each row: id, client_id, sender_id, lead_id, campaign_id, enrollment_id, conversation_id (the enrollment's), to_address,
     email_key, message_id, size, sent_at, starts_thread (the step has a subject of its own).
     """
     if not sent:
-        return {}
+        return []
     rows_ = [row for row, _ in sent]
     values: dict[str, Any] = {
         "ids": [row.id for row in rows_], "clients": [row.client_id for row in rows_], "senders": [row.sender_id for row in rows_],
@@ -96,4 +96,9 @@ def thread_them(connection: Connection, sent: list[tuple[Any, Words]]) -> dict[i
         "ats": [row.sent_at for row in rows_], "addresses": [row.to_address for row in rows_],
         "keys": [row.email_key for row in rows_], "message_ids": [row.message_id for row in rows_],
     }  # fmt: skip
-    return {row.delivery_id: Placed(row.conversation_id, row.id, row.begun) for row in rows(connection, _THREAD, values)}
+    return [(_THREAD, values)]
+
+
+def placed(found: list[Any]) -> dict[int, Placed]:
+    """Where each message stands, by delivery, for the caller to store."""
+    return {row.delivery_id: Placed(row.conversation_id, row.id, row.begun) for row in found}

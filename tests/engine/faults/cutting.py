@@ -2,7 +2,8 @@
 
 The proxy understands just enough of the protocol to know where a statement begins (Query, or everything up to Sync), what it says,
 and when the server has finished it (ReadyForQuery). *Before*: the server never sees the statement. *After*: the server has done it,
-the answer never arrives. *Terminated*: ``pg_terminate_backend`` strikes as the statement arrives.
+the answer never arrives. *Terminated*: ``pg_terminate_backend`` strikes as the statement arrives. *Uncommitted*, where COMMIT rides in
+the trip of the last statements: the server has done those, and never sees it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from types import TracebackType
 
 import psycopg
 
-MODES = ("before", "after", "terminated")
+MODES = ("before", "after", "uncommitted", "terminated")
+RIDING = " and COMMIT"
 STARTUP = 196_608
 OFTEN = 8
 
@@ -54,8 +56,9 @@ class Plan:
         return [name for name in often if any(self.cuts[name, mode] < self.passes for mode in self.modes(name))]
 
     def modes(self, statement: str) -> tuple[str, ...]:
-        """All three; in a single pass only every third statement is also terminated by the server."""
-        return MODES if self.passes > 1 or zlib.crc32(statement.encode()) % 3 == 0 else MODES[:2]
+        """All that there are for it; in a single pass only every third statement is also terminated by the server."""
+        ends = self.passes > 1 or zlib.crc32(statement.encode()) % 3 == 0
+        return tuple(mode for mode in MODES if (mode != "terminated" or ends) and (mode != "uncommitted" or RIDING in statement))
 
 
 class CuttingProxy:
@@ -114,6 +117,7 @@ class _Road:
         self._swallow = False
         self._ready = asyncio.Event()
         self._backend = 0
+        self._awaited = 0  # statements whose end is waited for where no ReadyForQuery will come
         self._first = self._last = ""
 
     async def run(self) -> None:
@@ -137,10 +141,12 @@ class _Road:
             if mode == "terminated":
                 self._proxy.admin.execute("SELECT pg_terminate_backend(%s)", (self._backend,))
             self._ready.clear()
-            self._swallow = mode == "after"
+            self._swallow = mode in ("after", "uncommitted")
+            if mode == "uncommitted":
+                unit = self._without_commit(unit)
             self._to_server.write(b"".join(kind + body for kind, body in unit))
             await self._to_server.drain()
-            if mode == "after":
+            if self._swallow:
                 await asyncio.wait_for(self._ready.wait(), 10)
                 raise ConnectionAbortedError
 
@@ -164,26 +170,37 @@ class _Road:
             if kind in b"QSXp":
                 return unit
 
+    def _without_commit(self, unit: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Up to the last statement before COMMIT, which the server is asked to answer without an end of the burst."""
+        ends = [at for at, (kind, body) in enumerate(unit) if kind == b"B" and self._asks_for(body) == "COMMIT"]
+        kept = unit[: ends[-1]]
+        self._awaited = sum(kind == b"E" for kind, _ in kept)
+        return [*kept, (b"H", struct.pack("!i", 4))]
+
+    def _asks_for(self, body: bytes) -> str | None:
+        return self._prepared.get(body[4:].split(b"\0", 2)[1].decode())
+
     def _named(self, unit: list[tuple[bytes, bytes]]) -> str:
         """What the statement is and in which transaction: texts are told apart by their first words and length."""
-        said = ""
+        said, riding = "", False
         for kind, body in unit:
-            if kind == b"Q":
-                said = _words(body[4:])
-            elif kind == b"P":
+            if kind == b"P":
                 name, text, _ = body[4:].split(b"\0", 2)
-                said = _words(text)
-                self._prepared[name.decode()] = said
-            elif kind == b"B":
-                said = self._prepared.get(body[4:].split(b"\0", 2)[1].decode(), said)
+                self._prepared[name.decode()] = _words(text)
+            if kind not in b"QB":
+                continue
+            this = _words(body[4:]) if kind == b"Q" else self._asks_for(body) or ""
+            if this.startswith("BEGIN"):
+                self._first = self._last = ""
+            riding = bool(said) and this == "COMMIT"
+            said = said if riding else this
         if said.startswith(("COMMIT", "ROLLBACK")):
             return f"{said[:8]} of [{self._first[:60]}] after [{self._last[:60]}]"
         if said.startswith("BEGIN"):
-            self._first = self._last = ""
             return "BEGIN"
         self._first = self._first or said
         self._last = said
-        return f"{said} in [{self._first[:60]}]"
+        return f"{said}{RIDING if riding else ''} in [{self._first[:60]}]"
 
     async def _backwards(self) -> None:
         reader = self._from_server
@@ -204,7 +221,8 @@ class _Road:
             self._backend = struct.unpack("!i", body[:4])[0]
         if not self._swallow:
             self._to_client.write(kind + size + body)
-        if kind == b"Z":
+        self._awaited -= kind == b"C"
+        if kind in b"ZE" or (kind == b"C" and self._awaited == 0):
             self._ready.set()
 
 
