@@ -92,7 +92,7 @@ def threading(sent: list[tuple[Any, Words]]) -> list[Question]:
         "conversations": [None if row.starts_thread else row.conversation_id for row in rows_],
         "subjects": [words.subject for _, words in sent], "bases": [subject_base(words.subject) for _, words in sent],
         "texts": [words.text for _, words in sent], "html": [words.has_html for _, words in sent],
-        "snippets": [" ".join(words.text.split())[:SNIPPET] for _, words in sent], "sizes": [row.size for row in rows_],
+        "snippets": [" ".join(words.text.split(None, SNIPPET))[:SNIPPET] for _, words in sent], "sizes": [row.size for row in rows_],
         "ats": [row.sent_at for row in rows_], "addresses": [row.to_address for row in rows_],
         "keys": [row.email_key for row in rows_], "message_ids": [row.message_id for row in rows_],
     }  # fmt: skip
