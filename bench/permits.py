@@ -18,7 +18,7 @@ from app.services.outbox.claiming import THE_BEGINNING, Bytes, Claim
 from app.services.outbox.gathering import House, gathered, sources
 from app.services.outbox.outcomes import Outcome, What
 from app.services.outbox.permitting import Asked
-from app.services.outbox.plain import several
+from app.services.outbox.plain import glance
 from app.services.outbox.rendering import CannotRender, Rendered, RenderInput
 from bench import world
 from bench.world import World
@@ -82,7 +82,7 @@ def road(connection: LedgerConnection, batch: int, meter: Meter, public_url: str
 
 def _look(connection: LedgerConnection, asked: list[Asked], now: datetime, house: House) -> dict[int, RenderInput]:
     """As the ledger does after a claim."""
-    caps, facts, found = several(connection, [*permitting.early_questions(asked, now), sources([one.delivery_id for one in asked])])
+    caps, facts, found = glance(connection, [*permitting.early_questions(asked, now), sources([one.delivery_id for one in asked])])
     permitting.early(connection, caps, facts, now)
     return gathered(connection, found, now, house)
 

@@ -59,6 +59,12 @@ SET random_page_cost = 1.1;
 SET plan_cache_mode = force_generic_plan
 """
 
+# The server may still be at work for a connection we have lost, up to its commit: only when that is over is it known what was written.
+_END = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE pid = %s AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()
+"""
+
 Result = TypeVar("Result")
 
 
@@ -127,6 +133,8 @@ class Ledger:
         self._wishes: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
         self._outcomes: list[_Wish] = []
         self._connection: LedgerConnection | None = None
+        self._backend = 0  # which of the server's processes works for us; a lost connection does not know any more
+        self._lost_backend = 0
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._stopping = False
         self.away_since: float | None = None
@@ -305,10 +313,19 @@ class Ledger:
             self._connection = LedgerConnection.connect(
                 self._dsn, autocommit=True, connect_timeout=5, application_name=f"emberpost {self.owner}"
             )
+            self._end_what_was_lost(self._connection)
             take_role(self._connection)
             settle_in(self._connection)
             self._look_whose_it_is(self._connection)
         return self._connection
+
+    def _end_what_was_lost(self, connection: psycopg.Connection[Any]) -> None:
+        """What we asked for on a lost connection is either done or undone before we say anything else about it."""
+        if self._lost_backend:
+            if (False,) in connection.execute(_END, (self._lost_backend,)).fetchall():
+                raise psycopg.OperationalError("the server is still at work for a connection that was lost")
+            self._lost_backend = 0
+        self._backend = connection.info.backend_pid
 
     def _look_whose_it_is(self, connection: psycopg.Connection[Any]) -> None:
         """Behind this address may be another database now: a restored backup, or a standby that took over."""
@@ -335,6 +352,7 @@ class Ledger:
             self.away_since = time.monotonic()
             log.warning("the ledger is away, nothing leaves: %s", str(error).strip())
         if not transient and self._connection is not None:
+            self._lost_backend = self._lost_backend or self._backend
             self._connection.close()
             self._connection = None
             time.sleep(0.05)

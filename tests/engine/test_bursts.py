@@ -59,8 +59,8 @@ def noted(ledger: LedgerConnection, database_url: str) -> Iterator[Callable[[], 
         try:
             yield lambda: [row[0] for row in other.execute("SELECT n FROM noted ORDER BY n").fetchall()]
         finally:
-            ledger.execute("DROP TABLE noted")
             arm("")
+            ledger.execute("DROP TABLE noted")
 
 
 def noting(number: int) -> Question:

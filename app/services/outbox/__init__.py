@@ -5,5 +5,6 @@ final dot; ``outcomes`` records what the server answered; ``sweeping`` finds wha
 are the decisions of evidence and of people; ``switches`` stops and releases.
 
 The statements take a psycopg connection (the ledger thread's own, or the one under ``db.session``, see ``plain_connection``) and
-the name of the lane's table; none of them commits. Everybody's lock order: hot lock, counters, senders, enrollments, deliveries.
+the name of the lane's table; none of them commits by itself (they say which are the last of their transaction, and the ledger's may end
+with those). Everybody's lock order: hot lock, counters, senders, enrollments, deliveries.
 """

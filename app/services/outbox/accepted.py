@@ -33,7 +33,7 @@ WITH given AS (
   UPDATE delivery_attempts a SET ended_at = clock_timestamp(), outcome = 'accepted', phase = 'done', code = g.code,
          enhanced = nullif(g.enhanced, ''), text = g.text
   FROM given g WHERE a.delivery_id = g.id AND a.epoch = g.epoch)
-SELECT 1 / (count(*) = %(all)s)::int AS all_of_them FROM sent
+SELECT {all of them} FROM sent
 """
 # It may also find that a person sent the message again meanwhile, or that all is past: then the other side has it twice, and we say so.
 _DOUBLED = """
@@ -70,8 +70,7 @@ INSERT INTO activities (client_id, kind, channel, campaign_id, enrollment_id, st
 SELECT client_id, 'message_sent', 'email', campaign_id, enrollment_id, step_id, lead_id, sender_id, id, inbox_message_id, sent_at
 FROM {table} WHERE id = ANY (%(ids)s::bigint[])
 """
-_CALM = "UPDATE senders SET uncertain_streak = 0 WHERE id = ANY (%(ids)s::bigint[])"
-_UNSURE = "SELECT id FROM senders WHERE id = ANY (%(ids)s::bigint[]) AND uncertain_streak > 0 ORDER BY id FOR NO KEY UPDATE"
+_CALM = "UPDATE senders SET uncertain_streak = 0 WHERE id = ANY (%(ids)s::bigint[]) AND uncertain_streak > 0"
 _OWN_MESSAGE = """
 WITH told AS (
   UPDATE messages m SET sent_at = d.sent_at, external_id = d.message_id FROM {table} d
@@ -88,17 +87,18 @@ def whole_question(good: list[Outcome], table: str = DELIVERIES) -> Question:
 
 
 def record_accepted(
-    connection: Connection, good: list[Outcome], found: list[Any], unsure: Collection[int], table: str = DELIVERIES, last: Name | None = None
+    connection: Connection, good: list[Outcome], found: list[Any], locked: Collection[int], table: str = DELIVERIES, last: Name | None = None
 ) -> list[tuple[int, str]]:
     """Write accepted messages and everything that follows; enrollments and rows (``whole_question``: ``found``) are locked.
 
-    ``unsure``: locked senders, those with unanswered messages among them. ``last``: nothing is written behind it. (client, topic) pairs
-    for open pages.
+    ``locked``: senders, among them those with unanswered messages. ``last``: nothing is written behind it, so that the transaction may end
+    with it. (client, topic) pairs for open pages.
     """
     tried = {(one.delivery_id, one.epoch) for one in good}
     whole = [row for row in found if (row.id, row.epoch) in tried and row.status in ("committing", "uncertain")]
     story = _Story(connection, whole, {one.delivery_id: one.words for one in good}, table)
-    calmed = sorted({row.sender_id for row in whole}.intersection(unsure))
+    # Of a late acceptance the sender may count its silence only since we looked: it is locked out of turn, which hardly ever happens.
+    calmed = sorted({row.sender_id for row in whole if row.sender_id in locked or row.status == "uncertain"})
     values = {
         "all": len(whole),
         "ids": [one.delivery_id for one in good],
@@ -119,7 +119,7 @@ def record_accepted(
 def follow_up(
     connection: Connection, sent: set[int], words: Mapping[int, threads.Words | None], table: str = DELIVERIES
 ) -> list[tuple[int, str]]:
-    """Everything that follows from rows having become ``sent``; the rows and their enrollments are locked."""
+    """Everything that follows from rows having become ``sent``; the rows, their enrollments and senders are locked."""
     story = _Story(connection, rows(connection, *_whole(sorted(sent), table, "d.sent_at")), words, table)
     ids = sorted(story.threaded)
     values = {
@@ -127,8 +127,7 @@ def follow_up(
         "conversations": [story.placed(one).conversation_id for one in ids],
         "messages": [story.placed(one).message_id for one in ids],
     }
-    calmed = [row.id for row in rows(connection, _UNSURE, {"ids": story.senders()})]
-    several(connection, [(for_table(_LINK, table), values), *story.following(True, calmed)])
+    several(connection, [(for_table(_LINK, table), values), *story.following(True, story.senders())])
     return story.topics()
 
 
@@ -169,7 +168,7 @@ class _Story:
     def following(self, assigned: bool, calmed: list[int]) -> list[Question]:
         """What is written when the rows say ``sent``.
 
-        ``assigned``: some provider gave a Message-ID of its own. ``calmed``: locked senders whose unanswered messages are not in a row any more.
+        ``assigned``: some provider gave a Message-ID of its own. ``calmed``: senders whose unanswered messages are not in a row any more.
         """
         if not self._whole:
             return []

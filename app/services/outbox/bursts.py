@@ -125,7 +125,7 @@ class Line:
         self._loader = Transformer(connection)
         self._poll = select.poll()
         self._begin = self._rides = self._over = False
-        #: What this process found or made in the ledger and need not ask for again; whoever is wrong about it clears it.
+        #: What this connection found or made in the ledger and need not ask for again; forgotten when a transaction is not committed.
         self.met: set[Any] = set()
 
     def begin_soon(self, rides: bool = False) -> None:
@@ -136,19 +136,27 @@ class Line:
         """COMMIT or ROLLBACK, unless nothing has begun or the last burst has committed."""
         begun, over = not self._begin, self._over
         self._begin = self._rides = self._over = False
+        try:
+            if begun and not over:
+                self.send(how)
+        except psycopg.Error:
+            self.met.clear()
+            raise
         if how == "ROLLBACK":
             self.met.clear()
-        if begun and not over:
-            answer = self._pg.exec_(how.encode())
-            self._look_at(answer)
-            if answer.command_status != how.encode():
-                raise psycopg.InternalError(f"{how} became {answer.command_status!r}")
+
+    def send(self, how: str) -> None:
+        """COMMIT or ROLLBACK in a trip of its own."""
+        answer = self._pg.exec_(how.encode())
+        self._look_at(answer)
+        if answer.command_status != how.encode():
+            raise psycopg.InternalError(f"{how} became {answer.command_status!r}")
 
     def ask(self, questions: Sequence[Question], *, last: Name | None = None, alone: bool = False) -> list[Answer]:
         """Run them in order; the first that fails is raised, and those behind it did not run.
 
         ``last``: these are the transaction's last ones, and where one may ride along COMMIT goes in their trip; the failpoint that lies
-        before it (a trap set there wants a trip of its own). ``alone``: each by itself, where no transaction has begun.
+        before it (a trap set there wants a trip of its own). ``alone``: they only read; where no transaction has begun none begins for them.
         """
         commit = self._rides and last is not None and not waits_at(last)
         if self._over:

@@ -85,7 +85,7 @@ class _Change:
 
 
 def record(connection: Connection, outcomes: Iterable[Outcome], now: datetime, table: str = DELIVERIES) -> list[tuple[int, str]]:
-    """Write a batch; call inside a transaction of its own. Returns (client, topic) pairs for the open pages."""
+    """Write a batch; call inside a transaction that begins and ends here. Returns (client, topic) pairs for the open pages."""
     wanted = list(outcomes)
     good = [one for one in wanted if one.what is What.ACCEPTED]
     others = [one for one in wanted if one.what is not What.ACCEPTED]

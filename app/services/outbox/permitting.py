@@ -3,7 +3,7 @@
 One short transaction of several statements, each with its own snapshot, in everybody's lock order:
 
 1. the hot lock, shared: switches, pauses, caps and suppressions cannot change until we commit (they take it exclusively);
-2. the counters of the batch, made where missing and locked in key order;
+2. the counters of the batch, made where missing (unless this connection has met them) and locked in key order;
 3. the senders, then the enrollments, each in id order;
 4. the deliveries with all facts that their kind must heed, read anew under those locks;
 5. the answer: the first reason that holds (higher rules first), or a place within what every counter has left;
@@ -120,7 +120,7 @@ WHERE d.id = g.id AND coalesce(d.status, '') = 'leased' AND d.mime IS NOT NULL
 RETURNING d.id, d.epoch, d.permitted_at),
  tries AS (
 UPDATE delivery_attempts a SET permitted_at = c.permitted_at FROM committed c WHERE a.delivery_id = c.id AND a.epoch = c.epoch)
-SELECT 1 / (count(*) = %(all)s)::int AS all_of_them FROM committed
+SELECT {all of them} FROM committed
 """
 _GAPS = "UPDATE senders s SET next_at = g.at FROM unnest(%(senders)s::bigint[], %(nexts)s::timestamptz[]) AS g (id, at) WHERE s.id = g.id"
 _WALKS = "UPDATE enrollments SET status = 'in_flight', reason = NULL WHERE id = ANY (%(enrollments)s::bigint[])"
@@ -179,7 +179,7 @@ class _Batch:
 
 
 def permit(connection: Connection, asked: list[Asked], now: datetime, lease_s: int, table: str = DELIVERIES) -> dict[Asked, Permit]:
-    """Decide a batch; call inside a transaction that begins here. An exception means: nobody may send.
+    """Decide a batch; call inside a transaction that begins and ends here. An exception means: nobody may send.
 
     One row may be asked for under two epochs at once (an engine that lost a lease and claimed the row anew): each question has
     its own answer.

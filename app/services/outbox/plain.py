@@ -81,9 +81,13 @@ def met_by(connection: Connection) -> set[Any]:
     return connection.line.met if isinstance(connection, LedgerConnection) else set()
 
 
+#: A guard inside a statement, for its transaction ends with it: unless it wrote ``%(all)s`` rows it fails, and says why.
+_ALL = "CASE WHEN count(*) = %(all)s THEN true ELSE ('a locked row changed, written: ' || count(*))::bool END AS all_of_them"
+
+
 @cache
 def for_table(statement: str, table: str) -> str:
-    """Put the lane's table into a statement. Only names from our own code come here."""
+    """Put the lane's table into a statement, and its guard where it has one. Only names from our own code come here."""
     if not table.isidentifier():
         raise ValueError(f"no table: {table!r}")
-    return statement.replace("{table}", table)
+    return statement.replace("{table}", table).replace("{all of them}", _ALL)

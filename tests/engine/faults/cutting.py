@@ -119,6 +119,7 @@ class _Road:
         self._backend = 0
         self._awaited = 0  # statements whose end is waited for where no ReadyForQuery will come
         self._first = self._last = ""
+        self._inside = False  # a transaction
 
     async def run(self) -> None:
         back = asyncio.create_task(self._backwards())
@@ -191,15 +192,18 @@ class _Road:
                 continue
             this = _words(body[4:]) if kind == b"Q" else self._asks_for(body) or ""
             if this.startswith("BEGIN"):
-                self._first = self._last = ""
+                self._first, self._last, self._inside = "", "", True
             riding = bool(said) and this == "COMMIT"
             said = said if riding else this
         if said.startswith(("COMMIT", "ROLLBACK")):
+            self._inside = False
             return f"{said[:8]} of [{self._first[:60]}] after [{self._last[:60]}]"
         if said.startswith("BEGIN"):
             return "BEGIN"
+        if not self._inside:
+            return f"{said} alone"
         self._first = self._first or said
-        self._last = said
+        self._last, self._inside = said, not riding
         return f"{said}{RIDING if riding else ''} in [{self._first[:60]}]"
 
     async def _backwards(self) -> None:
