@@ -45,6 +45,8 @@ OUTCOMES_AT_ONCE = 200
 MARK_SECONDS = 5.0
 #: No statement of ours may take longer (machine time): a stop waits for the permits before it.
 STATEMENT_SECONDS = 10
+#: How long one look waits for the server to end what it does for a lost connection, and how long until the next look (machine time).
+END_MS, LOOK_AGAIN_SECONDS = 1_000, 1.0
 #: A process that freezes inside a transaction would hold its locks, and everybody up, until it wakes: PostgreSQL ends it before.
 FROZEN_SECONDS = 5
 
@@ -60,10 +62,10 @@ SET plan_cache_mode = force_generic_plan
 """
 
 # The server may still be at work for a connection we have lost, up to its commit: only when that is over is it known what was written.
-_END = """
-SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-WHERE pid = %s AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()
-"""
+# Our own number is asked for, since a pooler in between would say another one.
+_LOST = "FROM pg_stat_activity WHERE pid = %(lost)s AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()"
+_END = f"SELECT pg_backend_pid(), (SELECT count(pg_terminate_backend(pid, {END_MS})) {_LOST})"
+_STILL_AT_WORK = f"SELECT EXISTS (SELECT {_LOST})"
 
 Result = TypeVar("Result")
 
@@ -133,8 +135,8 @@ class Ledger:
         self._wishes: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
         self._outcomes: list[_Wish] = []
         self._connection: LedgerConnection | None = None
-        self._backend = 0  # which of the server's processes works for us; a lost connection does not know any more
-        self._lost_backend = 0
+        self._backend = 0  # which of the server's processes works for us, or did for the connection before
+        self._look_again_at = 0.0
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._stopping = False
         self.away_since: float | None = None
@@ -310,31 +312,42 @@ class Ledger:
 
     def _connected(self) -> LedgerConnection:
         if self._connection is None or self._connection.closed:
-            self._connection = LedgerConnection.connect(
-                self._dsn, autocommit=True, connect_timeout=5, application_name=f"emberpost {self.owner}"
-            )
-            self._end_what_was_lost(self._connection)
-            take_role(self._connection)
-            settle_in(self._connection)
-            self._look_whose_it_is(self._connection)
+            self._connection = self._opened()
         return self._connection
 
-    def _end_what_was_lost(self, connection: psycopg.Connection[Any]) -> None:
-        """What we asked for on a lost connection is either done or undone before we say anything else about it."""
-        if self._lost_backend:
-            if (False,) in connection.execute(_END, (self._lost_backend,)).fetchall():
-                raise psycopg.OperationalError("the server is still at work for a connection that was lost")
-            self._lost_backend = 0
-        self._backend = connection.info.backend_pid
-
-    def _look_whose_it_is(self, connection: psycopg.Connection[Any]) -> None:
-        """Behind this address may be another database now: a restored backup, or a standby that took over."""
+    def _opened(self) -> LedgerConnection:
+        """A new connection, or none: nothing is asked on one that is not whole."""
+        if time.monotonic() < self._look_again_at:
+            raise psycopg.OperationalError("the server is still at work for a connection that was lost")
+        connection = LedgerConnection.connect(self._dsn, autocommit=True, connect_timeout=5, application_name=f"emberpost {self.owner}")
         try:
-            with connection.transaction():
-                found = continuity.establish(connection, self.witness.highest)
+            self._end_what_was_lost(connection)
+            take_role(connection)
+            settle_in(connection)
+            self._look_whose_it_is(connection)
         except BaseException:
             connection.close()
             raise
+        return connection
+
+    def _end_what_was_lost(self, connection: psycopg.Connection[Any]) -> None:
+        """What we asked for on a lost connection is either done or undone before we say anything else about it."""
+        lost = {"lost": self._backend}
+        try:
+            ours: tuple[int, int] = connection.execute(_END, lost).fetchone()  # type: ignore[assignment]
+            at_work = ours[1] and connection.execute(_STILL_AT_WORK, lost).fetchone() == (True,)
+        except psycopg.Error as error:
+            raise psycopg.OperationalError(f"what the server does for a lost connection could not be ended: {error}") from error
+        if at_work:
+            log.warning("PostgreSQL's process %s is still at work for a connection that was lost; nothing leaves until it has ended", self._backend)
+            self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
+            raise psycopg.OperationalError("the server is still at work for a connection that was lost")
+        self._backend = ours[0]
+
+    def _look_whose_it_is(self, connection: psycopg.Connection[Any]) -> None:
+        """Behind this address may be another database now: a restored backup, or a standby that took over."""
+        with connection.transaction():
+            found = continuity.establish(connection, self.witness.highest)
         if found is not None:
             log.error("everything is stopped: %s %s", found.why, found.fix)
 
@@ -352,7 +365,6 @@ class Ledger:
             self.away_since = time.monotonic()
             log.warning("the ledger is away, nothing leaves: %s", str(error).strip())
         if not transient and self._connection is not None:
-            self._lost_backend = self._lost_backend or self._backend
             self._connection.close()
             self._connection = None
             time.sleep(0.05)

@@ -77,17 +77,23 @@ def test_one_message_shows_its_tries_with_the_servers_words(app: Flask) -> None:
     assert (shown["reply_code"], shown["tries"][0]["text"]) == (550, "No such user")
 
 
-@pytest.mark.parametrize(("status", "permitted", "said"), [("cancelled", False, "called_off"), ("uncertain", True, None), ("leased", False, None)])
+@pytest.mark.parametrize(
+    ("status", "permitted", "ended", "said"),
+    [
+        ("cancelled", False, None, "called_off"), ("cancelled", False, "returned", "returned"), ("cancelled", True, None, None),
+        ("uncertain", True, None, None), ("leased", False, None, None),
+    ],
+)  # fmt: skip
 def test_a_try_that_nobody_ended_says_that_its_message_was_called_off_and_nothing_where_that_is_not_so(
-    app: Flask, status: str, permitted: bool, said: str | None
+    app: Flask, status: str, permitted: bool, ended: str | None, said: str | None
 ) -> None:
     """Its process died: before it could say so, or with a message of which nobody knows."""
     at = MONDAY_TEN if permitted else None
     held = {"lease_owner": "e1", "leased_until": MONDAY_TEN} if status == "leased" else {}
     api, row, _ = story(app, status, epoch=1, reason="replied" if status == "cancelled" else None, permitted_at=at, **held)
-    save(DeliveryAttempt(delivery_id=row.id, epoch=1, client_id=row.client_id, engine="e1", permitted_at=at))
+    save(DeliveryAttempt(delivery_id=row.id, epoch=1, client_id=row.client_id, engine="e1", permitted_at=at, outcome=ended))
     shown = api.get(f"/api/deliveries/{row.id}").json["tries"][0]
-    assert (shown["outcome"], shown["ended_at"]) == (said, None)
+    assert (shown["outcome"], shown["ended_at"], shown["text"]) == (said, None, "replied" if said == "called_off" else None)
 
 
 HELD = {"status": "held", "reason": "previous_uncertain"}

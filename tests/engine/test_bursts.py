@@ -119,3 +119,16 @@ def test_a_glance_begins_no_transaction_and_sees_what_one_has_written(ledger: Le
         assert glance(ledger, [look]) == [[(1,)]]
         assert ledger.info.transaction_status == TransactionStatus.INTRANS
     assert noted() == [1]
+
+
+def test_what_was_met_in_a_transaction_that_is_not_committed_is_forgotten(ledger: LedgerConnection, noted: Callable[[], list[int]]) -> None:
+    ledger.execute("ALTER TABLE noted ADD UNIQUE (n) DEFERRABLE INITIALLY DEFERRED")
+    for rides in (False, True):
+        with pytest.raises(psycopg.errors.UniqueViolation), transaction_of(ledger, rides=rides):
+            ledger.line.met.add("a counter")
+            several(ledger, [noting(1), noting(1)], LAST)
+        assert not ledger.line.met
+    with transaction_of(ledger):
+        ledger.line.met.add("a counter")
+        several(ledger, [noting(1)])
+    assert ledger.line.met and noted() == [1]

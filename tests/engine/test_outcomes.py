@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -126,6 +127,32 @@ def test_sent_again_by_a_person_is_a_new_row_and_a_late_acceptance_of_the_old_on
         until(lambda: statuses().get("sent") == 1)
     assert fresh(new).message_id != old.message_id
     assert fresh(tale.enrollments[0]).last_step_id == new.step_id
+
+
+def test_a_silence_that_is_being_counted_while_its_answer_comes_late_does_not_stay_counted(story, database_url):
+    """The sweep has not committed yet when the answer is looked at: its sender shows no silence to be forgotten then."""
+    tale = story()
+    late = Outcome(tale.deliveries[0].id, 1, What.ACCEPTED, code=250, words=Words("Hello", "Hello"))
+    db.session.rollback()
+    with psycopg.connect(libpq_url(database_url), autocommit=True) as sweep, psycopg.connect(libpq_url(database_url), autocommit=True) as engine:
+        sweep.execute(
+            "UPDATE deliveries SET status = 'committing', epoch = 1, lease_owner = 'us', leased_until = now() - interval '1 min', mime = 'x',"
+            " message_id = id || '@ourhouse.test', permitted_at = now(), permit_product_at = now()"
+        )
+        sweep.execute("INSERT INTO known_message_ids (client_id, message_id, source, delivery_id) SELECT client_id, message_id, 'ours', id FROM deliveries")
+
+        def answer() -> None:
+            with engine.transaction():
+                outcomes.record(engine, [late], datetime.now(UTC))
+
+        with ThreadPoolExecutor(1) as threads:
+            with sweep.transaction():
+                assert len(sweeping.show_lost_permits(sweep)) == 1
+                answered = threads.submit(answer)
+                while sweep.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,):
+                    assert not answered.done(), answered.exception()
+            answered.result(20)
+    assert (statuses(), fresh(tale.mailbox).uncertain_streak) == ({"sent": 1}, 0)
 
 
 def test_a_person_says_it_was_sent(story, engine, mail):

@@ -84,17 +84,17 @@ def threading(sent: list[tuple[Any, Words]]) -> list[Question]:
     """
     if not sent:
         return []
-    rows_ = [row for row, _ in sent]
+    rows = [row for row, _ in sent]
     values: dict[str, Any] = {
-        "ids": [row.id for row in rows_], "clients": [row.client_id for row in rows_], "senders": [row.sender_id for row in rows_],
-        "leads": [row.lead_id for row in rows_], "campaigns": [row.campaign_id for row in rows_],
-        "enrollments": [row.enrollment_id for row in rows_],
-        "conversations": [None if row.starts_thread else row.conversation_id for row in rows_],
+        "ids": [row.id for row in rows], "clients": [row.client_id for row in rows], "senders": [row.sender_id for row in rows],
+        "leads": [row.lead_id for row in rows], "campaigns": [row.campaign_id for row in rows],
+        "enrollments": [row.enrollment_id for row in rows],
+        "conversations": [None if row.starts_thread else row.conversation_id for row in rows],
         "subjects": [words.subject for _, words in sent], "bases": [subject_base(words.subject) for _, words in sent],
         "texts": [words.text for _, words in sent], "html": [words.has_html for _, words in sent],
-        "snippets": [" ".join(words.text.split(None, SNIPPET))[:SNIPPET] for _, words in sent], "sizes": [row.size for row in rows_],
-        "ats": [row.sent_at for row in rows_], "addresses": [row.to_address for row in rows_],
-        "keys": [row.email_key for row in rows_], "message_ids": [row.message_id for row in rows_],
+        "snippets": [" ".join(words.text.split(None, SNIPPET))[:SNIPPET] for _, words in sent], "sizes": [row.size for row in rows],
+        "ats": [row.sent_at for row in rows], "addresses": [row.to_address for row in rows],
+        "keys": [row.email_key for row in rows], "message_ids": [row.message_id for row in rows],
     }  # fmt: skip
     return [(_THREAD, values)]
 
