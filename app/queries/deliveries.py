@@ -132,10 +132,9 @@ def attempts(client_id: int, delivery_id: int) -> list[AttemptLine]:
     """Oldest first. A try that nobody ended (its process died), and whose message has been called off, says so, without a time."""
     rows = db.session.execute(
         text(
-            "SELECT a.epoch, a.started_at, a.permitted_at, a.ended_at, coalesce(a.outcome,"
-            " CASE WHEN a.permitted_at IS NULL AND d.status = 'cancelled' THEN 'called_off' END) AS outcome, a.phase, a.code,"
-            " coalesce(a.text, CASE WHEN a.outcome IS NULL AND a.permitted_at IS NULL AND d.status = 'cancelled' THEN d.reason END) AS text"
-            " FROM delivery_attempts a JOIN deliveries d ON d.id = a.delivery_id"
+            "SELECT a.epoch, a.started_at, a.permitted_at, a.ended_at, CASE WHEN off.id IS NULL THEN a.outcome ELSE 'called_off' END AS outcome,"
+            " a.phase, a.code, coalesce(a.text, off.reason) AS text FROM delivery_attempts a LEFT JOIN deliveries off"
+            " ON off.id = a.delivery_id AND off.status = 'cancelled' AND a.outcome IS NULL AND a.permitted_at IS NULL"
             " WHERE a.client_id = :client AND a.delivery_id = :id ORDER BY a.epoch"
         ),
         {"client": client_id, "id": delivery_id},

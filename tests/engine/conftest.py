@@ -52,6 +52,18 @@ def balanced_ledger(request: pytest.FixtureRequest) -> Iterator[None]:
             assert_balanced()
 
 
+@contextmanager
+def unwritable(owner: psycopg.Connection[Any], delivery_id: int) -> Iterator[None]:
+    """For a while no statement changes this row, as if it had changed under its lock. ``owner``: the tables' owner, in autocommit."""
+    owner.execute("CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    owner.execute(f"CREATE TRIGGER stay BEFORE UPDATE ON deliveries FOR EACH ROW WHEN (OLD.id = {int(delivery_id)}) EXECUTE FUNCTION stay()".encode())
+    try:
+        yield
+    finally:
+        owner.execute("DROP TRIGGER stay ON deliveries")
+        owner.execute("DROP FUNCTION stay()")
+
+
 def assert_balanced() -> None:
     """The equation and the proof, now. Also for tests that look in between."""
     db.session.rollback()

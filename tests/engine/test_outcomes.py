@@ -21,7 +21,7 @@ from app.services.outbox.threads import Words
 from jobs.sending import verdicts
 from sandbox.mail.faults import Death, Fault, Phase, Point, ScriptedReply
 from tests import factories
-from tests.engine.conftest import fresh, statuses, until
+from tests.engine.conftest import fresh, statuses, until, unwritable
 
 
 def used(action: str = "day", kind: str = "sender") -> int:
@@ -30,6 +30,11 @@ def used(action: str = "day", kind: str = "sender") -> int:
     return row.used if row else 0
 
 
+#: Every row has its permit, under a lease that ends so much later.
+PERMITTED = """
+UPDATE deliveries SET status = 'committing', epoch = 1, lease_owner = 'us', leased_until = now() + %s::interval, mime = 'x',
+  message_id = id || '@ourhouse.test', permitted_at = now(), permit_product_at = now()
+"""
 BEFORE = (Point.CONNECT, Point.BANNER, Point.EHLO, Point.AUTH, Point.MAIL, Point.RCPT, Point.DATA, Point.GO_AHEAD, Point.BODY)
 
 
@@ -135,10 +140,7 @@ def test_a_silence_that_is_being_counted_while_its_answer_comes_late_does_not_st
     late = Outcome(tale.deliveries[0].id, 1, What.ACCEPTED, code=250, words=Words("Hello", "Hello"))
     db.session.rollback()
     with psycopg.connect(libpq_url(database_url), autocommit=True) as sweep, psycopg.connect(libpq_url(database_url), autocommit=True) as engine:
-        sweep.execute(
-            "UPDATE deliveries SET status = 'committing', epoch = 1, lease_owner = 'us', leased_until = now() - interval '1 min', mime = 'x',"
-            " message_id = id || '@ourhouse.test', permitted_at = now(), permit_product_at = now()"
-        )
+        sweep.execute(PERMITTED, ("- 1 min",))
         sweep.execute("INSERT INTO known_message_ids (client_id, message_id, source, delivery_id) SELECT client_id, message_id, 'ours', id FROM deliveries")
 
         def answer() -> None:
@@ -308,21 +310,13 @@ def test_an_accepted_message_whose_row_cannot_be_written_leaves_nothing_half_rec
     ends = [Outcome(row.id, 1, What.ACCEPTED, code=250, words=Words("Hello", "Hello")) for row in tale.deliveries]
     db.session.rollback()
     with psycopg.connect(libpq_url(database_url), autocommit=True) as owner:
-        owner.execute(
-            "UPDATE deliveries SET status = 'committing', epoch = 1, lease_owner = 'us', leased_until = now() + interval '1 min', mime = 'x',"
-            " message_id = id || '@ourhouse.test', permitted_at = now(), permit_product_at = now()"
-        )
-        owner.execute("CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
-        owner.execute(f"CREATE TRIGGER stay BEFORE UPDATE ON deliveries FOR EACH ROW WHEN (OLD.id = {ends[0].delivery_id}) EXECUTE FUNCTION stay()")
-        try:
+        owner.execute(PERMITTED, ("1 min",))
+        with unwritable(owner, ends[0].delivery_id):
             with pytest.raises(psycopg.errors.InvalidTextRepresentation, match="a locked row changed, written: 1"), transaction():
                 outcomes.record(plain_connection(), ends, datetime.now(UTC))
             assert statuses() == {"committing": 2}
             assert db.session.query(Activity).filter_by(kind="message_sent").count() == 0
-        finally:
             db.session.rollback()
-            owner.execute("DROP TRIGGER stay ON deliveries")
-            owner.execute("DROP FUNCTION stay()")
     with transaction():
         outcomes.record(plain_connection(), ends, datetime.now(UTC))
     assert statuses() == {"sent": 2}

@@ -38,7 +38,7 @@ from app.services.outbox.claiming import Bytes, Claim
 from app.services.outbox.permitting import Asked
 from jobs.sending.ledger import settle_in
 from tests import factories
-from tests.engine.conftest import fresh
+from tests.engine.conftest import fresh, unwritable
 from tests.engine.workers import Database, enrol_many
 
 EVERYWHERE = dict.fromkeys(range(64), claiming.THE_BEGINNING)
@@ -518,16 +518,11 @@ def test_a_locked_row_that_cannot_be_written_makes_its_whole_batch_refused(world
     now = datetime.now(UTC)
     with connect(database_url) as connection:
         rows = leased(connection, "us", 4, now)
-    world.database.run("CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
-    world.database.run(f"CREATE TRIGGER stay BEFORE UPDATE ON deliveries FOR EACH ROW WHEN (OLD.id = {rows[2].id}) EXECUTE FUNCTION stay()")
-    try:
+    with unwritable(world.database.connection, rows[2].id):
         with pytest.raises(psycopg.errors.InvalidTextRepresentation, match="a locked row changed, written: 3"):
             ask_once(ledger, rows, now)
         assert world.database.one("SELECT count(*) FROM deliveries WHERE status = 'committing'") == 0
         assert not world.database.one("SELECT coalesce(sum(used), 0) FROM usage_counters")
-    finally:
-        world.database.run("DROP TRIGGER stay ON deliveries")
-        world.database.run("DROP FUNCTION stay()")
     assert all(answer.granted for answer in ask_once(ledger, rows, now))
 
 
